@@ -1,0 +1,61 @@
+# mlport: everything a newcomer types is `make demo` or `make test`. `make help` lists the rest.
+VENV ?= .venv
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.mlport-setup
+UV := env -u PYTHONDONTWRITEBYTECODE $(BIN)/uv pip
+JOBS ?= 2
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test check lint types format bench docs lock wheel examples newcomer clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make the virtual environment with all extras, from requirements.lock (VENV=dir)
+
+$(STAMP): requirements.lock pyproject.toml tests/sample_plugin/pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@echo "installing what requirements.lock names (this takes a minute the first time) ..."
+	@$(UV) sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . -e tests/sample_plugin
+	@touch $(STAMP)
+
+demo: setup ## train, register, serve, call, label and read back on real data, on this machine
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/mlport demo
+
+test: setup ## all tests
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+
+lint: setup ## ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy src providers
+
+check: lint types ## lint and types
+
+format: setup ## rewrite the code in the project's format
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
+
+examples: setup ## run every example
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q tests/examples
+
+bench: setup ## the figures of the issues, each beside a peer's in the same run
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: setup ## regenerate what is generated: the support matrix and the command reference
+	@$(BIN)/python -m mlport.cli.reference > docs/cli.md
+	@$(BIN)/python docs/matrix.py README.md
+
+lock: setup ## resolve requirements.lock anew from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --all-extras --group dev --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
+
+wheel: setup ## build the wheel into dist/
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+clean: ## remove the environment and what was built
+	@rm -rf $(VENV) dist build .mlport-demo

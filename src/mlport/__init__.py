@@ -1,0 +1,62 @@
+"""mlport: one machine-learning lifecycle on any ML service, or on your own machines.
+
+Everything public is loaded when first named, so importing mlport costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mlport.bundle import tree_digest as tree_digest
+    from mlport.capabilities import Capability as Capability
+    from mlport.capabilities import Support as Support
+    from mlport.client import Client as Client
+    from mlport.client import connect as connect
+    from mlport.endpoints import Endpoint as Endpoint
+    from mlport.endpoints import Prediction as Prediction
+    from mlport.jobs import Job as Job
+    from mlport.models import ModelVersion as ModelVersion
+    from mlport.runs import Run as Run
+    from mlport.specs import BatchSpec as BatchSpec
+    from mlport.specs import Capture as Capture
+    from mlport.specs import Compute as Compute
+    from mlport.specs import DeploymentSpec as DeploymentSpec
+    from mlport.specs import EndpointSpec as EndpointSpec
+    from mlport.specs import JobSpec as JobSpec
+    from mlport.specs import ModelRef as ModelRef
+    from mlport.specs import ModelSpec as ModelSpec
+    from mlport.specs import Replicas as Replicas
+    from mlport.spi import Plan as Plan
+    from mlport.spi import State as State
+    from mlport.spi import Window as Window
+
+_HOMES = {
+    "bundle": ("tree_digest",),
+    "capabilities": ("Capability", "Support"),
+    "client": ("Client", "connect"),
+    "endpoints": ("Endpoint", "Prediction"),
+    "jobs": ("Job",),
+    "models": ("ModelVersion",),
+    "runs": ("Run",),
+    "specs": ("BatchSpec", "Capture", "Compute", "DeploymentSpec", "EndpointSpec", "JobSpec", "ModelRef", "ModelSpec", "Replicas"),
+    "spi": ("Plan", "State", "Window"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_ROOMS = ("capture", "errors", "spi")
+__all__ = sorted([*_HOME_OF, "errors"])  # noqa: PLE0605 - made from the table above
+
+
+def __getattr__(name: str) -> Any:
+    if home := _HOME_OF.get(name):
+        return getattr(importlib.import_module(f"mlport.{home}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"mlport.{name}")
+    raise AttributeError(f"module 'mlport' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF, *_ROOMS])

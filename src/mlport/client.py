@@ -1,0 +1,136 @@
+"""The client: one profile opened, with jobs, runs, models and endpoints behind it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from mlport import registry
+from mlport.capabilities import check
+from mlport.config import Config, Objective, choose
+from mlport.journal import Journal
+from mlport.spi import TOKEN, Facts, Plan, Provider, Session
+
+if TYPE_CHECKING:
+    from mlport.endpoints import Endpoints
+    from mlport.explain import Explanation
+    from mlport.jobs import Jobs
+    from mlport.models import Models
+    from mlport.runs import Runs
+    from mlport.specs import Spec
+
+LABEL = "mlport"
+EXPIRES = "%Y%m%dt%H%M%Sz"
+
+
+def connect(target: str | None = None, *, config: str | Path | None = None) -> Client:
+    """Open a profile: a name of mlport.toml, a URL such as `local:///data/mlport`, or the default.
+
+    Nothing is contacted yet. `config` names the file; otherwise it is searched from the working directory upward.
+
+    Raises:
+        ConfigError: no such profile or provider, or a field of it is wrong.
+    """
+    name, table, path, objective = choose(target, Path(config) if config else None)
+    provider = registry.load(name)
+    where = f"{path}: profiles.{table.get('profile')}" if path and "profile" in table else str(target)
+    loaded = provider.config.from_url(table["url"]) if "url" in table else provider.config.load(table, where=where)
+    return Client(provider, loaded, objective)
+
+
+class Client:
+    """A profile opened. Use it as a context manager, or `close` it. Two clients share nothing."""
+
+    def __init__(self, provider: Provider, config: Config, objective: Objective | None = None) -> None:
+        self.provider, self.config = provider, config
+        self.objective = objective or Objective()
+
+    def __repr__(self) -> str:
+        return f"<mlport.Client {self.config.profile or self.config.target}: {self.config.target}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release connections. Jobs and endpoints go on."""
+        session = self.__dict__.pop("session", None)
+        if session is not None:
+            session.close()
+
+    @cached_property
+    def session(self) -> Session:
+        """The provider's session; the vendor's SDK is imported here."""
+        try:
+            return self.provider.open(self.config)
+        except ModuleNotFoundError as error:
+            raise registry.missing_extra(self.provider, error) from error
+
+    @cached_property
+    def journal(self) -> Journal:
+        return Journal(self.session.state)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Programs that run once: submit, get, list, wait, logs, cancel."""
+        from mlport.jobs import Jobs
+
+        return Jobs(self)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """What jobs logged: list, compare, reproduce."""
+        from mlport.runs import Runs
+
+        return Runs(self)
+
+    @cached_property
+    def models(self) -> Models:
+        """The registry: register, get, list, alias, tag, download, copy, delete."""
+        from mlport.models import Models
+
+        return Models(self)
+
+    @cached_property
+    def endpoints(self) -> Endpoints:
+        """Addresses that answer: create, get, list."""
+        from mlport.endpoints import Endpoints
+
+        return Endpoints(self)
+
+    def explain(self, spec: Spec) -> Explanation:
+        """Say what would be native, composed or refused, and the exact request, without sending anything."""
+        from mlport.explain import explain
+
+        return explain(self, spec)
+
+    # ---------------------------------------------------------------- for the nouns
+
+    def plan(self, spec: Spec, facts: Facts) -> Plan:
+        """Check and plan: the pure part that every mutation passes through."""
+        met = check(self.provider.name, self.provider.supports(self.config), spec.requires())
+        plan = self.provider.plan(self.config, spec, facts)
+        return _with_support(plan, met)
+
+    def stamps(self, labels: Mapping[str, str], ttl: timedelta | None) -> dict[str, str]:
+        """The labels of everything that mlport creates, over the profile's and the spec's own."""
+        expires = {f"{LABEL}_expires": (datetime.now(UTC) + ttl).strftime(EXPIRES)} if ttl else {}
+        own = {LABEL: "1", f"{LABEL}_profile": self.config.profile, f"{LABEL}_owner": self.config.owner, f"{LABEL}_token": TOKEN}
+        return {**self.config.labels, **labels, **own, **expires}
+
+    @staticmethod
+    def whereabouts() -> str:
+        """This machine's name, for lineage."""
+        return socket.gethostname()
+
+
+def _with_support(plan: Plan, met: Mapping[str, Any]) -> Plan:
+    from dataclasses import replace
+
+    return replace(plan, support=met)

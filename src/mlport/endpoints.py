@@ -1,0 +1,373 @@
+"""Endpoints: deploy versions behind one address, split the traffic, predict, label, read back what passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, overload
+
+from mlport import labels
+from mlport.errors import NotFoundError, SpecError
+from mlport.journal import token_for
+from mlport.operations import finish
+from mlport.paging import each
+from mlport.spi import Answer, DeploymentRecord, EndpointRecord, EndpointState, Facts, Observation, Operation, Plan, Query, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+    from mlport.client import Client
+    from mlport.jobs import Job
+    from mlport.models import ModelVersion
+    from mlport.specs import DeploymentSpec, EndpointSpec
+    from mlport.spi import OperationStatus
+
+    Progress = Callable[[OperationStatus], None]
+
+ALL_TIME = Window(datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+DEPLOY_SECONDS = 3600.0
+
+
+class Prediction(Sequence[Any]):
+    """The answers in the order of the rows. `request_id` is what to label them by."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return self._answer.predictions[index]
+
+    def __len__(self) -> int:
+        return len(self._answer.predictions)
+
+    def __repr__(self) -> str:
+        return f"<mlport.Prediction {list(self)!r} request_id={self.request_id!r} deployment={self.deployment!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.request_id)
+
+    @property
+    def request_id(self) -> str:
+        return self._answer.request_id
+
+    @property
+    def deployment(self) -> str | None:
+        return self._answer.deployment
+
+    @property
+    def version(self) -> str | None:
+        return self._answer.version
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint that exists. `record` asks the provider anew at each look."""
+
+    name: str
+    client: Client
+
+    def __repr__(self) -> str:
+        return f"<mlport.Endpoint {self.name}>"
+
+    @property
+    def record(self) -> EndpointRecord:
+        """State, split and deployments as they are now. Raises NotFoundError."""
+        return self.client.session.endpoints.get(self.name)
+
+    @property
+    def state(self) -> EndpointState:
+        return self.record.state
+
+    @property
+    def url(self) -> str:
+        """The base address, which stays the same."""
+        return self.record.url
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What a caller must send, the key included: keep it secret."""
+        return self.client.session.endpoints.headers(self.name)
+
+    @property
+    def split(self) -> dict[str, int]:
+        """Integer percent by deployment name."""
+        return self.record.split
+
+    @property
+    def deployments(self) -> tuple[DeploymentRecord, ...]:
+        return self.record.deployments
+
+    def predict(
+        self, rows: Any, *, deployment: str | None = None, request_id: str | None = None, timeout: float = 60.0
+    ) -> Prediction:
+        """Predictions for rows: a list of mappings, a pandas or polars frame, or an Arrow table.
+
+        Args:
+            deployment: send to this one, whatever the split.
+            request_id: your own id, kept beside the provider's.
+            timeout: seconds.
+
+        Raises:
+            PredictionError: the endpoint answered with an error; carries the HTTP status and request id.
+        """
+        answer = self.client.session.endpoints.predict(
+            self.name, records(rows), deployment=deployment, request_id=request_id, timeout=timeout
+        )
+        return Prediction(answer)
+
+    def label(self, request_id: str, values: Sequence[Any]) -> None:
+        """Tell the truth about a request's rows, whenever it is known and in any order; the last word counts."""
+        labels.put(self.client.session.state, self.name, [(request_id, values)])
+
+    def label_many(self, pairs: Iterable[tuple[str, Sequence[Any]]]) -> int:
+        """Labels for many requests at once; returns how many values were stored."""
+        return labels.put(self.client.session.state, self.name, pairs)
+
+    def captured(self, window: Window | timedelta | None = None, *, labelled: bool = False) -> pa.Table:
+        """Requests and answers as an Arrow table of `mlport.capture.schema`; with `labelled`, the truth joined.
+
+        Args:
+            window: a span, or a duration back from now; None for all.
+        """
+        import pyarrow as pa
+
+        batches = list(self.client.session.endpoints.captured(self.name, as_window(window)))
+        if not batches:
+            from mlport.capture import empty
+
+            table = empty()
+        else:
+            table = pa.Table.from_batches(batches)
+        return labels.join(table, labels.read(self.client.session.state, self.name)) if labelled else table
+
+    def observe(self, window: Window | timedelta | None = None) -> Observation:
+        """Requests, errors and latency of each deployment, complete up to `complete_until`."""
+        return self.client.session.endpoints.observe(self.name, as_window(window or timedelta(hours=1)))
+
+    def batch_predict(self, input: str, output: str, *, name: str | None = None, wait: bool = True, **options: Any) -> Job:
+        """Score files larger than memory with the version that has most of the traffic, as a job.
+
+        `options` are further fields of `BatchSpec`.
+        """
+        from mlport.specs import BatchSpec, ModelRef
+
+        main = max(self.deployments, key=lambda deployment: deployment.percent)
+        ref = ModelRef(name=main.model, version=main.version)
+        job = self.client.jobs.submit(BatchSpec(name=name or f"{self.name}-batch", model=ref, input=input, output=output, **options))
+        return job.wait() if wait else job
+
+    def deploy(self, model: ModelVersion | DeploymentSpec, *, name: str | None = None, key: str | None = None, progress: Progress | None = None, **options: Any) -> DeploymentRecord:
+        """Add a deployment that gets no traffic yet, and wait until it could answer.
+
+        `options` are further fields of `DeploymentSpec`.
+        """
+        spec = as_deployment(model, name, options)
+        plan = self.client.endpoints.plan_deployment(self.name, spec)
+        endpoints, target = self.client.session.endpoints, self.client.config.target
+        token = token_for(target, f"deployment {self.name}", key)
+        operation = self.client.endpoints.send(plan, token, key, lambda: endpoints.deploy(plan, token=token))
+        finish(self.client, operation, timeout=DEPLOY_SECONDS, on_look=progress)
+        return next(found for found in self.deployments if found.name == spec.deployment_name)
+
+    def set_traffic(self, split: Mapping[str, int], *, etag: str | None = None) -> dict[str, int]:
+        """Set the whole split, integer percent by deployment name, summing to 100; returns what is live.
+
+        Raises:
+            SpecError: it does not sum to 100, or names what is not deployed.
+            ConflictError: `etag` is no longer the endpoint's.
+        """
+        checked = check_split(split, self.split)
+        operation = self.client.session.endpoints.set_traffic(self.name, checked, token=token_for("", "traffic", None), etag=etag)
+        finish(self.client, operation, timeout=DEPLOY_SECONDS)
+        return self.split
+
+    def undeploy(self, deployment: str) -> None:
+        """Remove a deployment that gets no traffic; an absent one is fine."""
+        self._end(self.client.session.endpoints.undeploy(self.name, deployment, token=token_for("", "undeploy", None)))
+
+    def delete(self) -> None:
+        """Remove the endpoint and all its deployments; an absent one is fine."""
+        self._end(self.client.session.endpoints.delete(self.name, token=token_for("", "delete", None)))
+
+    def _end(self, operation: Operation) -> None:
+        finish(self.client, operation, timeout=DEPLOY_SECONDS)
+
+
+class Endpoints:
+    """The endpoints of one profile."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def plan(self, spec: EndpointSpec) -> Plan:
+        """What `create` would do, without doing it."""
+        return self._client.plan(self._pinned(spec), self._facts(spec.deployment, spec.labels, spec.ttl))
+
+    def plan_deployment(self, endpoint: str, spec: DeploymentSpec) -> Plan:
+        """What `deploy` would do, without doing it."""
+        from mlport.specs import DeploymentSpec
+
+        record = self._client.session.endpoints.get(endpoint)
+        facts = replace(self._facts(spec, {}, None), endpoint=asdict(record))
+        pinned = DeploymentSpec.model_validate({**spec.model_dump(), "endpoint": endpoint, "model": _ref(facts)})
+        return self._client.plan(pinned, facts)
+
+    def create(
+        self,
+        name: str | EndpointSpec,
+        model: ModelVersion | None = None,
+        *,
+        key: str | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Endpoint:
+        """Create an endpoint with its first deployment, and wait until it answers.
+
+        Either an `EndpointSpec`, or a name and a version; `options` are then further fields of `EndpointSpec` or
+        `DeploymentSpec`. Asked again for the same thing, it gives the endpoint that is there.
+
+        Raises:
+            ConflictError: an endpoint of that name exists and is another.
+        """
+        spec = as_endpoint(name, model, options)
+        plan = self.plan(spec)
+        endpoints = self._client.session.endpoints
+        token = token_for(self._client.config.target, "endpoint", key)
+        operation = self.send(plan, token, key, lambda: endpoints.create(plan, token=token))
+        finish(self._client, operation, timeout=DEPLOY_SECONDS, on_look=progress)
+        return Endpoint(spec.name, self._client)
+
+    def get(self, name: str) -> Endpoint:
+        """The endpoint of that name. Raises NotFoundError."""
+        self._client.session.endpoints.get(name)
+        return Endpoint(name, self._client)
+
+    def list(self) -> Iterator[EndpointRecord]:
+        """Endpoints, page by page."""
+        return each(lambda page: self._client.session.endpoints.list(Query(), page))
+
+    def delete(self, name: str) -> None:
+        """Remove an endpoint; an absent one is fine."""
+        Endpoint(name, self._client).delete()
+
+    def send(self, plan: Plan, token: str, key: str | None, call: Callable[[], Operation]) -> Operation:
+        """Journal and send one mutation that makes something."""
+        return self._client.journal.once(
+            token,
+            plan,
+            send=call,
+            find=lambda: self._client.session.endpoints.find(token),
+            name=lambda made: made.id,
+            recall=lambda made: Operation(made, plan.kind, plan.name),
+            find_lag=self._client.session.find_lag,
+            key=key,
+        )
+
+    def _facts(self, spec: DeploymentSpec, own: Mapping[str, str], ttl: timedelta | None) -> Facts:
+        version = self._client.models.get(spec.model.name, spec.model.version)
+        return Facts(model=version.facts(), labels=self._client.stamps(own, ttl), machine=self._client.session.facts(spec))
+
+    def _pinned(self, spec: EndpointSpec) -> EndpointSpec:
+        version = self._client.models.get(spec.deployment.model.name, spec.deployment.model.version)
+        ref = spec.deployment.model.model_copy(update={"version": version.version})
+        return spec.model_copy(update={"deployment": spec.deployment.model_copy(update={"model": ref})})
+
+
+def _ref(facts: Facts) -> dict[str, str]:
+    model = facts.model or {}
+    return {"name": model["name"], "version": model["version"]}
+
+
+def as_endpoint(name: str | EndpointSpec, model: ModelVersion | None, options: Mapping[str, Any]) -> EndpointSpec:
+    """An `EndpointSpec` from one, or from a name, a version and fields of either spec."""
+    from mlport.specs import DeploymentSpec, EndpointSpec
+
+    if isinstance(name, EndpointSpec):
+        return name
+    if model is None:
+        raise SpecError("endpoints.create needs a version", hint='endpoints.create("delays", ml.models.get("delays"))')
+    own = {key: value for key, value in options.items() if key in EndpointSpec.model_fields}
+    rest = {key: value for key, value in options.items() if key not in own}
+    deployment = DeploymentSpec.model_validate({**rest, "model": {"name": model.name, "version": model.version}, "name": rest.get("name")})
+    return EndpointSpec.model_validate({**own, "name": name, "deployment": deployment})
+
+
+def as_deployment(model: ModelVersion | DeploymentSpec, name: str | None, options: Mapping[str, Any]) -> DeploymentSpec:
+    """A `DeploymentSpec` from one, or from a version and its fields."""
+    from mlport.specs import DeploymentSpec
+
+    if isinstance(model, DeploymentSpec):
+        return model
+    return DeploymentSpec.model_validate({**options, "model": {"name": model.name, "version": model.version}, "name": name})
+
+
+def check_split(split: Mapping[str, int], live: Mapping[str, int]) -> dict[str, int]:
+    """The whole split over the live deployments: those not named get 0.
+
+    Raises:
+        SpecError: an unknown name, a share that is not an integer of 0 to 100, or a sum other than 100.
+    """
+    if unknown := [name for name in split if name not in live]:
+        raise SpecError(f"split names what is not deployed: {', '.join(unknown)}", hint=f"deployed: {', '.join(live) or 'nothing'}")
+    wrong = {name: share for name, share in split.items() if isinstance(share, bool) or not isinstance(share, int) or not 0 <= share <= 100}
+    if wrong:
+        raise SpecError(f"split: {wrong} must be integer percent, 0 to 100")
+    if sum(split.values()) != 100:
+        raise SpecError(f"split sums to {sum(split.values())}, not 100: {dict(split)}")
+    return {name: split.get(name, 0) for name in live}
+
+
+def as_window(window: Window | timedelta | None) -> Window:
+    """A window from a span, a duration back from now, or None for all time."""
+    if window is None:
+        return ALL_TIME
+    if isinstance(window, Window):
+        if window.start.tzinfo is None or window.end.tzinfo is None:
+            raise SpecError("the window's times need a time zone", hint="datetime.now(timezone.utc)")
+        if window.start > window.end:
+            raise SpecError(f"the window ends before it starts: {window.start} to {window.end}")
+        return window
+    now = datetime.now(UTC)
+    return Window(now - window, now)
+
+
+def records(rows: Any) -> list[dict[str, Any]]:
+    """Rows as a list of mappings, from such a list, an Arrow table, or a pandas or polars frame.
+
+    Raises:
+        SpecError: it is none of these, is empty, or a row is not a mapping.
+    """
+    if hasattr(rows, "to_pylist"):
+        found = rows.to_pylist()
+    elif hasattr(rows, "to_dicts"):
+        found = rows.to_dicts()
+    elif hasattr(rows, "to_dict") and hasattr(rows, "columns"):
+        found = rows.to_dict(orient="records")
+    elif isinstance(rows, Mapping):
+        raise SpecError("predict takes a list of rows, not one mapping", hint="predict([row])")
+    else:
+        found = list(rows)
+    if not found:
+        raise SpecError("predict needs at least one row")
+    for index, row in enumerate(found):
+        if not isinstance(row, Mapping):
+            raise SpecError(f"predict: row {index} is a {type(row).__name__}, not a mapping of column to value", hint='predict([{"hour": 17, "carrier": "UA"}])')
+    return [dict(row) for row in found]
+
+
+def deployment_of(record: EndpointRecord, name: str) -> DeploymentRecord:
+    """One deployment of an endpoint. Raises NotFoundError naming those that there are."""
+    for deployment in record.deployments:
+        if deployment.name == name:
+            return deployment
+    raise NotFoundError(f"endpoint {record.name} has no deployment {name!r}", hint=f"it has: {', '.join(record.split) or 'none'}")

@@ -1,0 +1,70 @@
+"""Explain: what a spec would become on one target, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlport.capabilities import Support
+from mlport.errors import UnsupportedError, UsageError
+from mlport.spi import Plan
+
+if TYPE_CHECKING:
+    from mlport.client import Client
+    from mlport.specs import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One spec on one target: how each need is met, what is refused and why, and the plan where there is one.
+
+    `price` is None: prices are not known yet, which is not the same as free.
+    """
+
+    target: str
+    needs: Mapping[str, Support]
+    plan: Plan | None
+    refused: str | None = None
+    price: None = None
+
+    @property
+    def possible(self) -> bool:
+        return self.plan is not None
+
+    def to_json(self) -> dict[str, Any]:
+        needs = {name: {"level": support.level.value, "detail": support.detail} for name, support in self.needs.items()}
+        return {
+            "target": self.target,
+            "possible": self.possible,
+            "needs": needs,
+            "refused": self.refused,
+            "price": self.price,
+            "plan": self.plan.to_json() if self.plan else None,
+        }
+
+
+def explain(client: Client, spec: Spec) -> Explanation:
+    """Plan `spec`, and give a refusal as part of the answer rather than as an error."""
+    supports = client.provider.supports(client.config)
+    needs = {capability.value: supports[capability] for capability in sorted(spec.requires())}
+    try:
+        return Explanation(client.config.target, needs, _plan(client, spec))
+    except UnsupportedError as error:
+        return Explanation(client.config.target, needs, None, "; ".join(f"{name}: {why}" for name, why in error.gaps.items()))
+    except UsageError as error:
+        return Explanation(client.config.target, needs, None, error.message)
+
+
+def _plan(client: Client, spec: Spec) -> Plan:
+    from mlport import specs
+
+    if isinstance(spec, specs.JobSpec):
+        return client.jobs.plan(spec)
+    if isinstance(spec, specs.BatchSpec):
+        return client.jobs.plan(spec)
+    if isinstance(spec, specs.ModelSpec):
+        return client.models.plan(spec)
+    if isinstance(spec, specs.EndpointSpec):
+        return client.endpoints.plan(spec)
+    raise UsageError(f"{type(spec).__name__} cannot be explained", hint="give a JobSpec, BatchSpec, ModelSpec or EndpointSpec")

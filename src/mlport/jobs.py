@@ -1,0 +1,262 @@
+"""Jobs: submit a program once, follow it, read what it left."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from mlport.bundle import Bundle, git_state, pack
+from mlport.errors import JobFailedError, NotFoundError, SpecError
+from mlport.journal import token_for
+from mlport.paging import each
+from mlport.spi import Artifact, Facts, InputFact, JobResult, JobStatus, Plan, Query, State
+from mlport.transfer import is_url, local_path
+from mlport.waiting import delays, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlport.client import Client
+    from mlport.specs import BatchSpec, JobSpec
+
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that exists. Each property asks the provider anew, except what no longer changes once it ended."""
+
+    id: str
+    client: Client
+
+    def __repr__(self) -> str:
+        return f"<mlport.Job {self.id}>"
+
+    def status(self) -> JobStatus:
+        """State, reason and times as they are now."""
+        return self.client.session.jobs.status(self.id)
+
+    @property
+    def state(self) -> State:
+        return self.status().state
+
+    @property
+    def native_state(self) -> str:
+        """The provider's own word for the state."""
+        return self.status().native_state
+
+    @cached_property
+    def result(self) -> JobResult:
+        """What it left. Raises ConflictError while it runs."""
+        return self.client.session.jobs.result(self.id)
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The last value of each metric logged."""
+        return self.result.metrics
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """Where each output lies, as a URI."""
+        return {name: artifact.uri for name, artifact in self.result.outputs.items()}
+
+    @cached_property
+    def lineage(self) -> dict[str, Any]:
+        """Code, data, parameters and environment that made it."""
+        from mlport.lineage import lineage_of
+
+        return lineage_of(self)
+
+    def wait(self, timeout: float | None = None, on_look: Callable[[JobStatus], None] | None = None) -> Self:
+        """Wait for the end and return the job.
+
+        Raises:
+            JobFailedError: it failed or was cancelled; the hint shows the end of its log.
+            DeadlineError: `timeout` seconds passed; the job goes on.
+        """
+        status = wait_until(
+            self.status,
+            lambda seen: seen.state.terminal,
+            pauses=delays(first=0.01, ceiling=2.0),
+            timeout=timeout,
+            what=f"job {self.id}",
+            on_look=on_look,
+        )
+        if status.state is not State.SUCCEEDED:
+            tail = "\n".join(list(self.logs())[-15:])
+            raise JobFailedError(
+                f"job {self.id} ended {status.state}: {status.reason or status.native_state}",
+                job_id=self.id,
+                state=status.state.value,
+                hint=f"the end of its log:\n{tail}" if tail else "it printed nothing",
+            )
+        return self
+
+    def logs(self, *, follow: bool = False) -> Iterator[str]:
+        """The lines it printed; with `follow`, until it has ended and all was read."""
+        import time
+
+        after: str | None = None
+        while True:
+            page = self.client.session.jobs.logs(self.id, after=after)
+            yield from page.lines
+            if page.complete or (not follow and not page.lines):
+                return
+            after = page.after
+            if follow and not page.lines:
+                time.sleep(page.pause)
+
+    def cancel(self) -> None:
+        """Ask for the end of it and all that it started. `wait` tells when that is done; an ended job stays as it is."""
+        self.client.session.jobs.cancel(self.id)
+
+    def delete(self) -> None:
+        """Remove an ended job and what it left; registered models stay."""
+        self.client.session.jobs.delete(self.id)
+
+
+class Jobs:
+    """The jobs of one profile."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def plan(self, spec: JobSpec | BatchSpec) -> Plan:
+        """What `submit` would do, without doing it: a dry run."""
+        with tempfile.TemporaryDirectory(prefix="mlport-") as folder:
+            return self._prepare(spec, Path(folder))[0]
+
+    def submit(self, spec: JobSpec | BatchSpec, *, key: str | None = None) -> Job:
+        """Start a job. With a `key`, however often and from wherever it is asked, once.
+
+        Raises:
+            SpecError: a field cannot work: it names the field, the value and what would be right.
+            UnsupportedError: the provider lacks something; names every gap.
+            ConflictError: the key was used for other work.
+            AmbiguousError: no answer came; ask again with the same key.
+        """
+        client = self._client
+        with tempfile.TemporaryDirectory(prefix="mlport-") as folder:
+            plan, bundle = self._prepare(spec, Path(folder))
+            jobs = client.session.jobs
+            token = token_for(client.config.target, "job", key)
+            job_id = client.journal.once(
+                token,
+                plan,
+                send=lambda: jobs.submit(plan, token=token, bundle=bundle.path if bundle else None, secrets=_secrets(spec)),
+                find=lambda: jobs.find(token),
+                name=str,
+                recall=str,
+                find_lag=client.session.find_lag,
+                key=key,
+            )
+        return Job(job_id, client)
+
+    def get(self, job_id: str) -> Job:
+        """The job of that id. Raises NotFoundError."""
+        self._client.session.jobs.status(job_id)
+        return Job(job_id, self._client)
+
+    def find(self, key: str) -> Job | None:
+        """The job that was submitted with this key, None if there is none."""
+        token = token_for(self._client.config.target, "job", key)
+        found = self._client.session.jobs.find(token)
+        return Job(found, self._client) if found else None
+
+    def list(self, *, name: str | None = None, state: State | str | None = None, labels: Mapping[str, str] | None = None) -> Iterator[JobStatus]:
+        """Jobs, newest first, page by page as you read on."""
+        query = Query(name=name, states=frozenset({State(state)}) if state else frozenset(), labels=labels or {})
+        return each(lambda page: self._client.session.jobs.list(query, page))
+
+    def _prepare(self, spec: JobSpec | BatchSpec, folder: Path) -> tuple[Plan, Bundle | None]:
+        from mlport.specs import BatchSpec
+
+        if isinstance(spec, BatchSpec):
+            return self._prepare_batch(spec), None
+        _secrets(spec)
+        spec = _absolute(spec)
+        bundle = pack(spec.source, folder) if spec.source else None
+        _require_entrypoint(spec, bundle)
+        git = git_state(spec.source) if spec.source else None
+        facts = Facts(
+            bundle=bundle.digest if bundle else None,
+            bundle_bytes=bundle.bytes if bundle else 0,
+            git_commit=git.commit if git else None,
+            git_dirty=git.dirty if git else None,
+            inputs={name: self._input(name, uri) for name, uri in spec.inputs.items()},
+            labels=self._client.stamps(spec.labels, spec.ttl),
+            machine=self._client.session.facts(spec),
+        )
+        return self._client.plan(spec, facts), bundle
+
+    def _prepare_batch(self, spec: BatchSpec) -> Plan:
+        client = self._client
+        version = client.models.get(spec.model.name, spec.model.version)
+        pinned = spec.model_copy(
+            update={"model": spec.model.model_copy(update={"version": version.version}), "input": _located(spec.input), "output": _located(spec.output)}
+        )
+        facts = Facts(
+            inputs={"rows": self._input("rows", pinned.input, field="BatchSpec.input")},
+            labels=client.stamps(spec.labels, None),
+            model=version.facts(),
+            machine=client.session.facts(pinned),
+        )
+        return client.plan(pinned, facts)
+
+    def _input(self, name: str, uri: str, *, field: str | None = None) -> InputFact:
+        try:
+            return self._client.session.input(uri)
+        except NotFoundError as error:
+            raise SpecError(f"{field or f'JobSpec.inputs.{name}'}: {uri} does not exist", hint=error.hint) from error
+
+
+def _absolute(spec: JobSpec) -> JobSpec:
+    source = str(Path(spec.source).absolute()) if spec.source else None
+    return spec.model_copy(update={"inputs": {name: _located(uri) for name, uri in spec.inputs.items()}, "source": source})
+
+
+def _require_entrypoint(spec: JobSpec, bundle: Bundle | None) -> None:
+    """Refuse a script that the bundle does not hold, before anything starts."""
+    program, *rest = spec.entrypoint
+    script = rest[0] if rest and Path(program).name.startswith("python") and rest[0].endswith(".py") else program
+    is_in_source = script.endswith((".py", ".sh")) or script.startswith("./")
+    if not is_in_source or Path(script).is_absolute():
+        return
+    held = bundle.files if bundle else ()
+    if Path(script).as_posix() not in held:
+        near = get_close_matches(script, held, n=1)
+        raise SpecError(
+            f"JobSpec.entrypoint: {script!r} is not in the source {spec.source or '(none given)'}",
+            hint=f"did you mean {near[0]!r}?" if near else f"the source holds: {', '.join(held[:10]) or 'nothing'}",
+        )
+
+
+def _located(uri: str) -> str:
+    return uri if is_url(uri) else str(local_path(uri).expanduser().absolute())
+
+
+def _secrets(spec: JobSpec | BatchSpec) -> dict[str, str]:
+    names = getattr(spec, "secrets", ())
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise SpecError(f"JobSpec.secrets: not set in your environment: {', '.join(missing)}", hint="export them before submitting")
+    return {name: os.environ[name] for name in names}
+
+
+def artifact(job: Job, output: str) -> Artifact:
+    """One output of an ended job. Raises NotFoundError naming the outputs that there are."""
+    outputs = job.result.outputs
+    if output not in outputs:
+        raise NotFoundError(f"job {job.id} has no output {output!r}", hint=f"it left: {', '.join(outputs) or 'nothing'}")
+    return replace(outputs[output])
+
+
+def age_key(status: JobStatus) -> datetime:
+    """Sort key of a listing: when it was made."""
+    return status.created or datetime.min.replace(tzinfo=UTC)

@@ -1,0 +1,124 @@
+"""The submit journal: the intent is stored before the first byte is sent, so a killed process finds its work again.
+
+One entry a token, in the profile's StateStore: `intended` before the provider is asked, `done` with the id after.
+What lies between is ambiguous, and is settled by looking for the token, never by asking again blindly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mlport.errors import AmbiguousError, ConflictError
+from mlport.spi import ABSENT, Plan, StateStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the journal knows of one token. `id` is the provider's, None while only intended."""
+
+    token: str
+    digest: str
+    plan: dict[str, Any]
+    at: float
+    id: str | None = None
+    key: str | None = None
+
+
+def token_for(target: str, kind: str, key: str | None) -> str:
+    """The idempotency token: derived from the key within one target, or fresh when there is none.
+
+    32 lower-case hex digits: fits every provider's label and token rules.
+    """
+    if key is None:
+        return secrets.token_hex(16)
+    return hashlib.sha256(f"{target}\0{kind}\0{key}".encode()).hexdigest()[:32]
+
+
+class Journal:
+    """Carries out a mutation once for each token."""
+
+    def __init__(self, store: StateStore, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
+
+    def get(self, token: str) -> Entry | None:
+        """The entry of a token, None if this profile never intended it."""
+        found = self._store.get(f"journal/{token}")
+        return Entry(**json.loads(found.value)) if found else None
+
+    def once(
+        self,
+        token: str,
+        plan: Plan,
+        send: Callable[[], T],
+        find: Callable[[], T | None],
+        *,
+        name: Callable[[T], str],
+        recall: Callable[[str], T],
+        find_lag: float = 0.0,
+        key: str | None = None,
+    ) -> T:
+        """Send the plan, unless it was sent before: then give what it made.
+
+        Args:
+            send, find: the provider's mutation and its look-up, both by this token.
+            name, recall: what was made as text for the journal, and back.
+            find_lag: seconds for which `find` may miss what was made.
+
+        Raises:
+            ConflictError: the key was used for other work.
+            AmbiguousError: it is not known yet whether an earlier try did the work; nothing is sent.
+        """
+        entry, fresh = self._intend(token, plan, key)
+        if entry.digest != plan.digest:
+            raise ConflictError(f"the key {key!r} was used for other work: another spec, source or input", hint="use a new key, or none")
+        if entry.id is not None:
+            return recall(entry.id)
+        if not fresh:  # an earlier try got as far as intending
+            made = find()
+            if made is None and self._clock() - entry.at < find_lag:
+                raise self._unknown(token, find_lag)
+            if made is not None:
+                return self._done(entry, made, name)
+        try:
+            made = send()
+        except AmbiguousError as error:
+            found = find()
+            if found is None:
+                raise self._unknown(token, find_lag) from error
+            made = found
+        return self._done(entry, made, name)
+
+    def _intend(self, token: str, plan: Plan, key: str | None) -> tuple[Entry, bool]:
+        entry = Entry(token, plan.digest, plan.to_json(), self._clock(), key=key)
+        try:
+            self._store.put(f"journal/{token}", _encode(entry), expect=ABSENT)
+        except ConflictError:
+            earlier = self.get(token)
+            if earlier is None:
+                raise
+            return earlier, False
+        return entry, True
+
+    def _done(self, entry: Entry, made: T, name: Callable[[T], str]) -> T:
+        self._store.put(f"journal/{entry.token}", _encode(Entry(entry.token, entry.digest, entry.plan, entry.at, name(made), entry.key)))
+        return made
+
+    @staticmethod
+    def _unknown(token: str, find_lag: float) -> AmbiguousError:
+        return AmbiguousError(
+            f"no answer came, and whether the work was done is not known yet (token {token})",
+            hint=f"nothing is sent again meanwhile; ask once more with the same key in {find_lag:g} s",
+        )
+
+
+def _encode(entry: Entry) -> bytes:
+    fields = {name: getattr(entry, name) for name in Entry.__slots__}
+    return json.dumps(fields, default=str).encode()

@@ -1,0 +1,306 @@
+"""What you ask for: frozen specs that refuse unknown keys and name the nearest valid one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from mlport.capabilities import Capability
+from mlport.errors import SpecError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: object) -> object:
+    """Seconds as a number, or text such as `90s`, `1h30m` or `2d`, as a timedelta; anything else unchanged.
+
+    >>> parse_duration("1h30m")
+    datetime.timedelta(seconds=5400)
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return timedelta(seconds=value)
+    if isinstance(value, str):
+        parts = _DURATION.findall(value)
+        if parts and not _DURATION.sub("", value).strip():
+            return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    return value
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(lambda value: value.total_seconds(), return_type=float),
+]
+Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", description="lower-case letters, digits, hyphens; starts with a letter")]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower-case letters, digits, underscores")]
+Scalar = bool | int | float | str
+
+
+def describe_problems(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line a problem: the field, what was wrong, the value, and the nearest valid name."""
+    return "; ".join(_describe(problem, model) for problem in error.errors(include_url=False))
+
+
+def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    where = f"{model.__name__}.{path}" if path else model.__name__
+    if problem["type"] == "extra_forbidden":
+        valid = sorted(model.model_fields)
+        near = difflib.get_close_matches(str(problem["loc"][-1]), valid, n=1)
+        advice = f", did you mean {near[0]!r}?" if near else f"; valid: {', '.join(valid)}"
+        return f"{where}: unknown field{advice}"
+    if problem["type"] == "missing":
+        return f"{where}: is required"
+    return f"{where}: {problem['msg']} (got {problem['input']!r})"
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, strict about keys, and its errors are `SpecError`s."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_clearly(cls, data: Any, handler: Any) -> Self:
+        try:
+            validated: Self = handler(data)
+        except ValidationError as error:
+            raise SpecError(describe_problems(error, cls)) from error
+        return validated
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain data: what was set or defaulted, without empty fields."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def requires(self) -> frozenset[Capability]:
+        """The capabilities that the fields set here need."""
+        return frozenset(self._needs())
+
+    def _needs(self) -> Iterator[Capability]:
+        yield from ()
+
+
+class Compute(Spec):
+    """The machine that you need; it is resolved to the cheapest offer that satisfies it."""
+
+    cpus: float = Field(1, gt=0, le=1024)
+    """Virtual CPUs a node."""
+    memory_gib: float = Field(1, gt=0, le=65536)
+    """Memory a node, GiB."""
+    gpus: int = Field(0, ge=0, le=64)
+    """GPUs a node."""
+    gpu: str | None = None
+    """The kind of GPU, such as `T4` or `A100-80GB`; any kind if not set."""
+    nodes: int = Field(1, ge=1, le=1024)
+    """How many such nodes."""
+    disk_gib: float | None = Field(None, gt=0)
+    """Scratch disk a node, GiB."""
+    spot: bool = False
+    """Use interruptible capacity where it is cheaper."""
+
+
+class JobSpec(Spec):
+    """A program to run once: training, or any batch work."""
+
+    name: Name
+    source: str | None = None
+    """A folder or file that becomes the working directory, packed reproducibly."""
+    entrypoint: tuple[str, ...] = Field(min_length=1)
+    """The command, such as `["python", "train.py"]`; params are appended as `--key value`."""
+    params: dict[str, Scalar] = {}
+    """Handed over as `--key value` and as JSON in `MLPORT_PARAMS`."""
+    inputs: dict[Identifier, str] = {}
+    """Paths or object-store URLs; the program finds each at `MLPORT_INPUT_<NAME>`."""
+    outputs: tuple[Identifier, ...] = ()
+    """Folders to keep besides `model`; the program writes to `MLPORT_OUTPUT_<NAME>`."""
+    requirements: tuple[str, ...] = ()
+    """Python requirements; an own environment is built for them and cached. Empty: the provider's default."""
+    python: str | None = Field(None, pattern=r"^3\.\d+$")
+    """The Python version of that environment; the provider's default if not set."""
+    image: str | None = None
+    """A container image of your own to run in."""
+    env: dict[str, str] = {}
+    """Environment variables. Not for secrets: plans show them."""
+    secrets: tuple[str, ...] = ()
+    """Names of variables taken from your environment at submit; their values are never shown or stored in a plan."""
+    compute: Compute = Compute()
+    timeout: Duration | None = None
+    """The longest that one attempt may run."""
+    retries: int = Field(0, ge=0, le=100)
+    """How often a failed attempt is run again, with its checkpoints."""
+    labels: dict[str, str] = {}
+    ttl: Duration | None = None
+    """After this age `mlport cleanup` may remove the job."""
+    options: dict[str, dict[str, Any]] = {}
+    """The one door to what only one provider has: `{"provider": {...}}`, checked by that provider."""
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """`model`, then the others asked for."""
+        return tuple(dict.fromkeys(("model", *self.outputs)))
+
+    def _needs(self) -> Iterator[Capability]:
+        yield Capability.JOB_RUN
+        wanted = {
+            Capability.JOB_REQUIREMENTS: bool(self.requirements or self.python),
+            Capability.JOB_IMAGE: self.image is not None,
+            Capability.JOB_RETRY: self.retries > 0,
+            Capability.JOB_TIMEOUT: self.timeout is not None,
+            Capability.JOB_GPU: self.compute.gpus > 0,
+            Capability.JOB_NODES: self.compute.nodes > 1,
+            Capability.JOB_SPOT: self.compute.spot,
+            Capability.JOB_SECRETS: bool(self.secrets),
+            Capability.JOB_INPUT_OBJECT: any("://" in uri for uri in self.inputs.values()),
+            Capability.JOB_INPUT_LOCAL: any("://" not in uri for uri in self.inputs.values()),
+        }
+        yield from (capability for capability, is_wanted in wanted.items() if is_wanted)
+
+
+class ModelRef(Spec):
+    """A registered version: `name` and `version`, or `name` and an alias."""
+
+    name: Name
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.version}"
+
+
+class Replicas(Spec):
+    """How many copies of a deployment run; `min` 0 means scale to zero."""
+
+    min: int = Field(1, ge=0, le=1000)
+    max: int = Field(1, ge=1, le=1000)
+    target_utilization: float = Field(0.6, gt=0, le=1)
+    """The share of each replica's capacity that autoscaling aims at."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}")
+        return self
+
+
+class DeploymentSpec(Spec):
+    """One version of a model behind an endpoint."""
+
+    model: ModelRef
+    name: Name | None = None
+    """Your name for it, used in splits; `v<version>` if not set."""
+    endpoint: Name | None = None
+    """The endpoint that it goes behind, when it is added to one."""
+    runtime: Literal["prebuilt", "image", "build"] = "prebuilt"
+    """The vendor's own container or no-code path, an image of yours or ours, or one built from the model's requirements."""
+    image: str | None = None
+    compute: Compute = Compute()
+    replicas: Replicas = Replicas()
+    env: dict[str, str] = {}
+    options: dict[str, dict[str, Any]] = {}
+
+    @property
+    def deployment_name(self) -> str:
+        return self.name or f"v{self.model.version}".lower()
+
+    @model_validator(mode="after")
+    def _image_goes_with_runtime(self) -> Self:
+        if (self.runtime == "image") != (self.image is not None):
+            raise ValueError("runtime 'image' and the field image go together")
+        return self
+
+    def _needs(self) -> Iterator[Capability]:
+        yield Capability.ENDPOINT_SERVE
+        wanted = {
+            Capability.ENDPOINT_IMAGE: self.runtime == "image",
+            Capability.ENDPOINT_BUILD: self.runtime == "build",
+            Capability.ENDPOINT_GPU: self.compute.gpus > 0,
+            Capability.ENDPOINT_REPLICAS: self.replicas.max > 1,
+            Capability.ENDPOINT_AUTOSCALE: self.replicas.min != self.replicas.max,
+            Capability.ENDPOINT_SCALE_TO_ZERO: self.replicas.min == 0,
+        }
+        yield from (capability for capability, is_wanted in wanted.items() if is_wanted)
+
+
+class Capture(Spec):
+    """Keep requests and answers for monitoring."""
+
+    rate: float = Field(1.0, ge=0, le=1)
+    """The share of requests kept."""
+
+
+class EndpointSpec(Spec):
+    """An address that answers predictions, with its first deployment."""
+
+    name: Name
+    deployment: DeploymentSpec
+    auth: Literal["key", "identity", "none"] = "key"
+    """What a caller must show: an API key, the vendor's credentials, or nothing."""
+    capture: Capture | None = Capture()
+    labels: dict[str, str] = {}
+    ttl: Duration | None = None
+    options: dict[str, dict[str, Any]] = {}
+
+    def _needs(self) -> Iterator[Capability]:
+        yield from self.deployment._needs()
+        yield {
+            "key": Capability.ENDPOINT_KEY,
+            "identity": Capability.ENDPOINT_IDENTITY,
+            "none": Capability.ENDPOINT_PUBLIC,
+        }[self.auth]
+        if self.capture and self.capture.rate > 0:
+            yield Capability.ENDPOINT_CAPTURE
+
+
+class BatchSpec(Spec):
+    """Score files larger than memory with a registered version."""
+
+    name: Name
+    model: ModelRef
+    input: str
+    """A Parquet, CSV or JSON-lines file, a folder of them, or an object-store URL."""
+    output: str
+    """A folder or URL that must not exist yet or be empty; one Parquet file for each input file or part."""
+    format: Literal["auto", "parquet", "csv", "jsonl"] = "auto"
+    keep: tuple[str, ...] = ()
+    """Input columns to copy beside the prediction, an identifier for example."""
+    batch_rows: int = Field(10_000, ge=1, le=1_000_000)
+    """Rows given to the model at a time."""
+    compute: Compute = Compute()
+    timeout: Duration | None = None
+    labels: dict[str, str] = {}
+    options: dict[str, dict[str, Any]] = {}
+
+    def _needs(self) -> Iterator[Capability]:
+        yield Capability.BATCH
+        if self.timeout is not None:
+            yield Capability.JOB_TIMEOUT
+        if self.compute.nodes > 1:
+            yield Capability.JOB_NODES
+
+
+class ModelSpec(Spec):
+    """A version to register: a folder or URI, or a job's output."""
+
+    name: Name
+    path: str
+    """The model's folder, or the URI of a job's output."""
+    job_id: str | None = None
+    """The job that made it; its lineage is carried over."""
+    output: str = "model"
+    description: str = ""
+    tags: dict[str, str] = {}
+
+    def _needs(self) -> Iterator[Capability]:
+        yield Capability.MODEL_REGISTER
+        if self.tags:
+            yield Capability.MODEL_TAGS
+        if self.job_id is not None:
+            yield Capability.MODEL_LINEAGE

@@ -1,0 +1,1 @@
+"""Where mlport keeps its own small state: journals, rollouts, monitors, labels, leases."""

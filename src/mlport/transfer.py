@@ -1,0 +1,183 @@
+"""Copy between this machine and object stores: `python -m mlport.transfer SOURCE DESTINATION`.
+
+Either side is a path or a URL that obstore knows (s3, gs, az, abfss, http, https, file). Credentials and endpoints
+come from the environment, as each vendor names them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...). A destination
+appears whole or not at all when it is a file; a folder is copied file by file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlport.errors import AuthenticationError, MlportError, NotFoundError, PermissionDeniedError, SpecError, UnavailableError
+from mlport.spi import InputFact
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` names an object store or web address rather than a path; `file://` is a path."""
+    return "://" in text and not text.startswith("file://")
+
+
+def local_path(text: str) -> Path:
+    """The path that a path or a `file://` URL names."""
+    from urllib.parse import unquote, urlsplit
+
+    return Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(text)
+
+
+def open_store(url: str) -> ObjectStore:
+    """A store whose root is `url`. Plain http is allowed only to loopback, for servers run by oneself."""
+    from obstore.store import from_url
+
+    options: dict[str, Any] = {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "") if url.startswith("s3") else url
+    if endpoint.startswith(("http://127.", "http://localhost", "http://[::1]")):
+        options["client_options"] = {"allow_http": True}
+    try:
+        return from_url(url, **options)
+    except Exception as error:  # obstore raises its own and ValueError for what it cannot parse
+        raise SpecError(f"{url}: not a URL that can be read or written ({error})") from error
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The URL of the parent folder, and the last name.
+
+    >>> split_url("s3://bucket/a/b.parquet")
+    ('s3://bucket/a', 'b.parquet')
+    """
+    parent, _, name = url.rstrip("/").rpartition("/")
+    return parent, name
+
+
+def translated(url: str, error: Exception) -> MlportError:
+    """Our error for one of obstore's, by its type."""
+    from obstore import exceptions
+
+    table: list[tuple[type[BaseException], type[MlportError]]] = [
+        (exceptions.NotFoundError, NotFoundError),
+        (FileNotFoundError, NotFoundError),
+        (exceptions.PermissionDeniedError, PermissionDeniedError),
+        (exceptions.UnauthenticatedError, AuthenticationError),
+    ]
+    kind = next((ours for theirs, ours in table if isinstance(error, theirs)), UnavailableError)
+    return kind(f"{url}: {error}", provider="object store", native_code=type(error).__name__)
+
+
+def identify(url: str) -> InputFact:
+    """What an object is now: its size and its version, generation or etag. A prefix is `unversioned`.
+
+    Raises:
+        NotFoundError: when neither an object nor anything below it is there.
+    """
+    import obstore
+
+    parent, name = split_url(url)
+    try:
+        found = obstore.head(open_store(parent), name)
+    except Exception as error:
+        members = [] if not isinstance(translated(url, error), NotFoundError) else list(_members(url))
+        if not members:
+            raise translated(url, error) from error
+        return InputFact(url, "unversioned", "", sum(size for _, size in members))
+    version, etag = found.get("version"), found.get("e_tag")
+    if version:
+        return InputFact(url, "generation", str(version), found["size"])
+    return InputFact(url, "etag", str(etag).strip('"'), found["size"]) if etag else InputFact(url, "unversioned", "", found["size"])
+
+
+def _members(url: str) -> Iterator[tuple[str, int]]:
+    import obstore
+
+    for page in obstore.list(open_store(url)):
+        for item in page:
+            yield item["path"], item["size"]
+
+
+def download(url: str, destination: Path) -> None:
+    """Copy an object, or everything below a prefix, to `destination`."""
+    import obstore
+
+    parent, name = split_url(url)
+    try:
+        _save(obstore.get(open_store(parent), name), destination)
+    except Exception as error:
+        if not isinstance(translated(url, error), NotFoundError):
+            raise translated(url, error) from error
+        paths = [path for path, _ in _members(url)]
+        if not paths:
+            raise translated(url, error) from error
+        store = open_store(url)
+        for path in paths:
+            _save(obstore.get(store, path), _below(destination, path))
+
+
+def _below(folder: Path, relative: str) -> Path:
+    target = (folder / relative).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise SpecError(f"the object name {relative!r} would be written outside {folder}")
+    return target
+
+
+def _save(found: Any, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with part.open("wb") as stream:
+            for chunk in found.stream(min_chunk_size=8 << 20):
+                stream.write(chunk)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def upload(source: Path, url: str) -> None:
+    """Copy a file to an object, or a folder's files below a prefix."""
+    import obstore
+
+    from mlport.bundle import tree_files
+
+    try:
+        if source.is_file():
+            parent, name = split_url(url)
+            obstore.put(open_store(parent), name, source)
+            return
+        store = open_store(url)
+        for relative, file in tree_files(source):
+            obstore.put(store, relative, file)
+    except MlportError:
+        raise
+    except Exception as error:
+        raise translated(url, error) from error
+
+
+def copy(source: str, destination: str) -> None:
+    """Copy whichever way round: one of the two is a URL."""
+    if is_url(source) and not is_url(destination):
+        download(source, local_path(destination))
+    elif is_url(destination) and not is_url(source):
+        upload(local_path(source), destination)
+    else:
+        raise SpecError(f"one of {source} and {destination} must be a URL and the other a path")
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2:
+        print("usage: python -m mlport.transfer SOURCE DESTINATION", file=sys.stderr)
+        return 2
+    try:
+        copy(*arguments)
+    except MlportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
