@@ -1,0 +1,1 @@
+"""The command line: `mlport NOUN VERB`. Each noun is a file here, imported only when it is asked for."""

@@ -1,0 +1,100 @@
+"""A spec in a file: TOML or JSON, at the top level or under `[job]`, `[batch]`, `[model]` or `[endpoint]`.
+
+Relative paths in it are relative to the file's folder, so it means the same wherever it is called from.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlport.cli.values import literal
+from mlport.errors import SpecError
+
+if TYPE_CHECKING:
+    from mlport.specs import Spec
+
+KINDS = ("job", "batch", "model", "endpoint")
+_TELLS = {"job": {"entrypoint"}, "batch": {"input", "output"}, "endpoint": {"deployment"}, "model": {"path"}}
+_PATHS = {"job": ("source",), "batch": ("input", "output"), "model": ("path",), "endpoint": ()}
+
+
+def load(file: str, *, kinds: Sequence[str] = KINDS, sets: Iterable[tuple[str, str]] = ()) -> Spec:
+    """The spec that a file describes, which must be one of `kinds`; the first of them where the file does not tell.
+
+    Raises:
+        SpecError: the file cannot be read or describes another kind of thing, or a field of it is wrong.
+    """
+    path = Path(file)
+    kind, table = _section(path, _table(path), kinds)
+    table = _rebased(kind, table, path.absolute().parent)
+    for name, text in sets:
+        _assign(table, name.split("."), literal(text), name)
+    return _model(kind).model_validate(table)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}", hint=f"looked from {Path.cwd()}") from error
+    except ValueError as error:
+        raise SpecError(f"{path}: {error}", hint="a spec is TOML, or JSON in a file named .json") from error
+    if not isinstance(table, dict):
+        raise SpecError(f"{path}: holds a {type(table).__name__}, not a table of fields")
+    return table
+
+
+def _section(path: Path, table: dict[str, Any], kinds: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    if table and all(name in KINDS and isinstance(section, dict) for name, section in table.items()):
+        fitting = [name for name in table if name in kinds]
+        if len(fitting) == 1:
+            return fitting[0], table[fitting[0]]
+        raise SpecError(f"{path}: has {_listed(table)}, and exactly one of {_listed(kinds)} is wanted")
+    kind = next((name for name, tells in _TELLS.items() if tells <= table.keys()), kinds[0])
+    if kind not in kinds:
+        raise SpecError(f"{path}: describes a {kind}, and one of {_listed(kinds)} is wanted")
+    return kind, table
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"[{name}]" for name in names)
+
+
+def _rebased(kind: str, table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    moved = {name: _located(table[name], folder) for name in _PATHS[kind] if name in table}
+    if kind == "job" and isinstance(table.get("inputs"), dict):
+        moved["inputs"] = {name: _located(uri, folder) for name, uri in table["inputs"].items()}
+    return {**table, **moved}
+
+
+def _located(value: Any, folder: Path) -> Any:
+    return str(folder / Path(value).expanduser()) if isinstance(value, str) and "://" not in value else value
+
+
+def _assign(table: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+    *parents, last = path
+    for parent in parents:
+        table[parent] = dict(table.get(parent) or {}) if isinstance(table.get(parent, {}), dict) else _no_table(name, parent)
+        table = table[parent]
+    table[last] = value
+
+
+def _no_table(name: str, parent: str) -> dict[str, Any]:
+    raise SpecError(f"--set {name}: {parent} is not a table of fields")
+
+
+def _model(kind: str) -> type[Spec]:
+    from mlport import specs
+
+    models: dict[str, type[Spec]] = {
+        "job": specs.JobSpec,
+        "batch": specs.BatchSpec,
+        "model": specs.ModelSpec,
+        "endpoint": specs.EndpointSpec,
+    }
+    return models[kind]
