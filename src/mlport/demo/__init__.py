@@ -1,0 +1,1 @@
+"""The demo: a whole lifecycle on real flights, on any profile."""

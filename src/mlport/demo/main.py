@@ -1,0 +1,177 @@
+"""`mlport demo`: train, register, serve, call, label and read back, on any profile, with real flights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlport.client import Client, connect
+from mlport.demo.flights import FEATURES, TARGET, flights, months
+from mlport.specs import Compute, JobSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlport.endpoints import Endpoint
+    from mlport.jobs import Job
+    from mlport.models import ModelVersion
+
+NAME = "flight-delays"
+ROWS_A_REQUEST = 250
+SOURCE = Path(__file__).parent / "source"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the demo found, for a caller and for tests."""
+
+    job: str
+    version: str
+    train_auc: float
+    replay_auc: float
+    requests: int
+    rows: int
+    captured: int
+    labelled: int
+
+
+def run(target: str | None = None, *, folder: Path | None = None, keep: bool = False, say: Say = print) -> Summary:
+    """Run the whole demo.
+
+    Args:
+        target: a profile's name or URL; the default is a root of its own under `folder`.
+        folder: where the data and, by default, everything else goes; `.mlport-demo` here if not given.
+        keep: leave the endpoint up when done.
+    """
+    place = (folder or Path(".mlport-demo")).absolute()
+    began = time.monotonic()
+    with connect(target or f"local://{place / 'root'}") as ml:
+        say(f"Profile: {ml.config.target}")
+        frame = flights()
+        training = _save(months(frame, 1, 4), place / "flights-2013-01-to-04.parquet")
+        job = _train(ml, training, say)
+        version = _register(ml, job, say)
+        with _served(ml, version, keep, say) as endpoint:
+            _call(endpoint, frame, say)
+            may = months(frame, 5, 5)
+            requests = _replay(endpoint, may, say)
+            summary = _read_back(endpoint, job, version, requests, say)
+        _where(ml, job, place, keep, say)
+    say(f"Done in {time.monotonic() - began:.0f} s.")
+    return summary
+
+
+def _save(frame: pd.DataFrame, path: Path) -> Path:
+    import hashlib
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    frame.to_parquet(part, index=False)
+    if path.exists() and hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(part.read_bytes()).digest():
+        part.unlink()
+    else:
+        part.replace(path)
+    return path
+
+
+def _train(ml: Client, data: Path, say: Say) -> Job:
+    spec = JobSpec(
+        name=NAME,
+        source=str(SOURCE),
+        entrypoint=("python", "train.py"),
+        params={"max_iter": 60, "max_leaf_nodes": 31},
+        inputs={"flights": str(data)},
+        compute=Compute(cpus=1, memory_gib=1),
+        timeout="10m",  # type: ignore[arg-type]  # a duration as text is what users write
+    )
+    say("\n1. Train on January to April, as a job")
+    job = ml.jobs.submit(spec)
+    for line in job.logs(follow=True):
+        say(f"   | {line}")
+    job.wait()
+    usage = job.result.usage
+    metrics = job.metrics
+    say(f"   job {job.id}: {job.state}, AUC {metrics['train_auc']:.3f} on its own months, {metrics['valid_auc']:.3f} on April before seeing it")
+    say(f"   it took {usage.wall_seconds or 0:.1f} s, {usage.cpu_seconds or 0:.1f} s of CPU, {(usage.max_rss_bytes or 0) / 2**20:.0f} MiB at most")
+    return job
+
+
+def _register(ml: Client, job: Job, say: Say) -> ModelVersion:
+    say("\n2. Register what it made")
+    version = ml.models.register(NAME, from_job=job, alias="champion")
+    lineage = version.lineage
+    say(f"   {version.name}:{version.version} is the champion; digest {str(version.digest)[:12]}")
+    say(f"   made by job {lineage['job']} from source {str(lineage['bundle'])[:12]} and flights {lineage['inputs']['flights']['digest'][:12]}")
+    return version
+
+
+@contextmanager
+def _served(ml: Client, version: ModelVersion, keep: bool, say: Say) -> Iterator[Endpoint]:
+    say("\n3. Serve it")
+    endpoint = ml.endpoints.create(NAME, version)
+    try:
+        record = endpoint.record
+        say(f"   {record.url} is {record.state}, split {record.split}, API key required")
+        yield endpoint
+    finally:
+        if not keep:
+            endpoint.delete()
+
+
+def _call(endpoint: Endpoint, frame: pd.DataFrame, say: Say) -> None:
+    row = frame.loc[frame["month"] == 5, FEATURES].iloc[[0]]
+    answer = endpoint.predict(row)
+    chance = answer[0][1]
+    say(f"   {row['carrier'].iloc[0]} from {row['origin'].iloc[0]} to {row['dest'].iloc[0]} at {row['hour'].iloc[0]:.0f}h: {chance:.0%} likely to be late")
+
+
+def _replay(endpoint: Endpoint, may: pd.DataFrame, say: Say) -> dict[str, list[int]]:
+    say("\n4. Replay May through it, and label each flight once it has landed")
+    truth: dict[str, list[int]] = {}
+    began = time.monotonic()
+    for start in range(0, len(may), ROWS_A_REQUEST):
+        part = may.iloc[start : start + ROWS_A_REQUEST]
+        answer = endpoint.predict(part[FEATURES])
+        truth[answer.request_id] = part[TARGET].tolist()
+    seconds = time.monotonic() - began
+    labelled = endpoint.label_many(truth.items())
+    say(f"   {len(may):,} flights in {len(truth)} requests, {len(may) / seconds:,.0f} flights a second; {labelled:,} labels stored")
+    return truth
+
+
+def _read_back(endpoint: Endpoint, job: Job, version: ModelVersion, truth: dict[str, list[int]], say: Say) -> Summary:
+    import pyarrow.compute as pc
+    from sklearn.metrics import roc_auc_score
+
+    say("\n5. Read back what was captured, with the labels joined")
+    table = endpoint.captured(labelled=True)
+    table = table.filter(pc.is_in(table["provider_id"], value_set=_strings(truth)))
+    judged = table.filter(pc.is_valid(table["label"]))
+    late = judged["label"].to_numpy()
+    scores = [answer[1] for answer in judged["prediction"].to_pylist()]
+    auc = float(roc_auc_score(late, scores))
+    seen = next(found for found in endpoint.observe().deployments if found.requests)
+    say(f"   {table.num_rows:,} rows captured, {judged.num_rows:,} of them labelled; the endpoint counted {seen.requests} requests, {seen.errors} errors")
+    say(f"   late: {late.mean():.1%} in May. AUC {auc:.3f} in May, against {job.metrics['train_auc']:.3f} on the training months")
+    return Summary(job.id, version.version, job.metrics["train_auc"], auc, len(truth), sum(map(len, truth.values())), table.num_rows, judged.num_rows)
+
+
+def _strings(truth: dict[str, list[int]]) -> object:
+    import pyarrow as pa
+
+    return pa.array(list(truth), pa.string())
+
+
+def _where(ml: Client, job: Job, place: Path, keep: bool, say: Say) -> None:
+    say("\nWhere everything lies")
+    say(f"   everything      {ml.config.target}")
+    say(f"   training data   {place / 'flights-2013-01-to-04.parquet'}")
+    say(f"   model           {job.outputs['model']}")
+    say(f"   look around     mlport -p {ml.config.profile} ls")
+    if keep:
+        say(f"   the endpoint is still up; stop it with: mlport -p {ml.config.profile} endpoints delete {NAME}")

@@ -1,0 +1,70 @@
+"""Train a classifier of "arrives more than 15 minutes late": plain scikit-learn and MLflow, nothing of mlport.
+
+What it is given it finds in its environment; what it writes to MLPORT_OUTPUT_MODEL is kept.
+"""
+
+import argparse
+import json
+import logging
+import os
+
+import mlflow
+import pandas as pd
+from mlflow.models import infer_signature
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+CATEGORIES = ["carrier", "origin", "dest"]
+logging.getLogger("mlflow").setLevel(logging.ERROR)  # it warns of pickles; this one is ours
+
+
+def build(options):
+    encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    columns = make_column_transformer((encode, CATEGORIES), remainder="passthrough", verbose_feature_names_out=False)
+    model = HistGradientBoostingClassifier(
+        max_leaf_nodes=options.max_leaf_nodes, learning_rate=options.learning_rate, max_iter=options.max_iter, random_state=0
+    )
+    return make_pipeline(columns, model)
+
+
+def log(**metrics):
+    with open(os.environ["MLPORT_METRICS"], "a") as stream:
+        for name, value in metrics.items():
+            stream.write(json.dumps({"name": name, "value": float(value)}) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--max_leaf_nodes", type=int, default=31)
+    parser.add_argument("--learning_rate", type=float, default=0.1)
+    parser.add_argument("--max_iter", type=int, default=60)
+    options = parser.parse_args()
+
+    table = pd.read_parquet(os.environ["MLPORT_INPUT_FLIGHTS"])
+    features, late = table.drop(columns=["late", "month", "time_hour"]), table["late"]
+    print(f"{len(table):,} flights, {late.mean():.1%} late", flush=True)
+
+    earlier = table["month"] < table["month"].max()
+    judged = build(options).fit(features[earlier], late[earlier])
+    answers = judged.predict_proba(features[~earlier])[:, 1]
+    log(valid_auc=roc_auc_score(late[~earlier], answers), valid_pr_auc=average_precision_score(late[~earlier], answers))
+    print("judged on the last month, which it had not seen; now training on all", flush=True)
+
+    model = build(options).fit(features, late)
+    log(train_auc=roc_auc_score(late, model.predict_proba(features)[:, 1]), rows=len(table))
+    example = features.head(5)
+    mlflow.sklearn.save_model(
+        model,
+        os.environ["MLPORT_OUTPUT_MODEL"],
+        signature=infer_signature(example, model.predict_proba(example)),
+        input_example=example,
+        pyfunc_predict_fn="predict_proba",
+        serialization_format="cloudpickle",
+    )
+
+
+if __name__ == "__main__":
+    main()
