@@ -47,9 +47,9 @@ examples: setup ## run every example
 bench: setup ## the figures of the issues, each beside a peer's in the same run
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-docs: setup ## regenerate what is generated: the support matrix and the command reference
+docs: setup ## regenerate the support matrix, the demo transcript and the command reference
 	@$(BIN)/python -m mlport.cli.reference > docs/cli.md
-	@$(BIN)/python docs/matrix.py README.md
+	@$(BIN)/python docs/readme.py
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --all-extras --group dev --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock

@@ -52,23 +52,35 @@ def file_digest(path: Path) -> str:
 def tree_digest(path: Path) -> str:
     """SHA-256 of a folder's content, hex: over lines `<relative path> NUL <file's SHA-256> LF`, sorted by path.
 
-    A single file counts as a folder that holds it. Raises SpecError on a symbolic link: its content may lie elsewhere.
+    A single file counts as a folder that holds it. Raises SpecError on what `tree_files` refuses.
     """
-    lines = sorted((relative.encode(), file_digest(file)) for relative, file in tree_files(path))
+    lines = sorted((os.fsencode(relative), file_digest(file)) for relative, file in tree_files(path))
     return hashlib.sha256(b"".join(b"%s\0%s\n" % (name, digest.encode()) for name, digest in lines)).hexdigest()
 
 
 def tree_files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Each regular file below `path` with its posix path relative to it."""
+    """Each regular file below `path` with its posix path relative to it.
+
+    Raises:
+        SpecError: on a symbolic link, whose content may lie elsewhere, a device or pipe, and a folder that cannot be read.
+    """
     if path.is_file():
         yield path.name, path
         return
-    for folder, _, names in os.walk(path):
-        for name in names:
+    for folder, folders, names in os.walk(path, onerror=_unreadable):
+        for name in (*folders, *names):
             file = Path(folder, name)
             if file.is_symlink():
-                raise SpecError(f"{file} is a symbolic link; its content may lie elsewhere", hint="copy the file in its place")
+                raise SpecError(f"{file} is a symbolic link; its content may lie elsewhere", hint="copy what it points to in its place")
+        for name in names:
+            file = Path(folder, name)
+            if not file.is_file():
+                raise SpecError(f"{file} is not a regular file", hint="remove it")
             yield file.relative_to(path).as_posix(), file
+
+
+def _unreadable(error: OSError) -> None:
+    raise SpecError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def tree_bytes(path: Path) -> int:
@@ -95,6 +107,7 @@ def pack(source: str | Path, destination: Path) -> Bundle:
     with tempfile.NamedTemporaryFile(dir=destination, suffix=".part", delete=False) as target:
         try:
             digest = _write(files, target.file)
+            target.flush()
             os.replace(target.name, destination / f"{digest}.tar.gz")
         except BaseException:
             Path(target.name).unlink(missing_ok=True)
@@ -112,6 +125,9 @@ class _Hashing(io.RawIOBase):
     def write(self, data: bytes) -> int:  # type: ignore[override]
         self.hash.update(data)
         return self.target.write(data)
+
+    def tell(self) -> int:
+        return self.target.tell()
 
 
 def _write(files: list[tuple[str, Path]], stream: IO[bytes]) -> str:
@@ -134,13 +150,12 @@ def source_files(root: Path) -> Iterator[tuple[str, Path]]:
         return
     ignored = _ignored(root)
     inside = root.resolve()
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_unreadable):
         here = Path(folder)
-        for name in list(folders):
-            path = here / name
-            if path.is_symlink():
-                raise SpecError(f"JobSpec.source: {path} is a link to a folder", hint="copy the folder in its place, or list it in .mlportignore")
         folders[:] = sorted(name for name in folders if not ignored.match_file(f"{(here / name).relative_to(root).as_posix()}/"))
+        for name in folders:
+            if (here / name).is_symlink():
+                raise SpecError(f"JobSpec.source: {here / name} is a link to a folder", hint="copy the folder in its place, or list it in .mlportignore")
         for name in names:
             file = here / name
             relative = file.relative_to(root).as_posix()

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mlport import registry
-from mlport.capabilities import check
+from mlport.capabilities import Capability, check
 from mlport.config import Config, Objective, choose
 from mlport.journal import Journal
 from mlport.spi import TOKEN, Facts, Plan, Provider, Session
 
 if TYPE_CHECKING:
+    from mlport.capabilities import Support
     from mlport.endpoints import Endpoints
     from mlport.explain import Explanation
     from mlport.jobs import Jobs
@@ -112,9 +113,17 @@ class Client:
 
     # ---------------------------------------------------------------- for the nouns
 
+    def can(self, capability: Capability) -> bool:
+        """Whether the provider can, natively or composed."""
+        return self.provider.supports(self.config)[capability].available
+
+    def require(self, *capabilities: Capability) -> dict[str, Support]:
+        """How the provider meets each of these. Raises one UnsupportedError that names every gap."""
+        return check(self.provider.name, self.provider.supports(self.config), capabilities)
+
     def plan(self, spec: Spec, facts: Facts) -> Plan:
         """Check and plan: the pure part that every mutation passes through."""
-        met = check(self.provider.name, self.provider.supports(self.config), spec.requires())
+        met = self.require(*spec.requires())
         plan = self.provider.plan(self.config, spec, facts)
         return _with_support(plan, met)
 

@@ -89,7 +89,7 @@ def find_file(start: Path | None = None) -> Path | None:
 
 
 def read_file(path: Path) -> ConfigFile:
-    """Parse and validate mlport.toml, with `${NAME}` replaced from the environment."""
+    """Parse and validate mlport.toml. `${NAME}` is left as it is: only the chosen profile's need be set."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -97,7 +97,7 @@ def read_file(path: Path) -> ConfigFile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     try:
-        return ConfigFile.model_validate(expand(table, str(path)))
+        return ConfigFile.model_validate({**table, "objective": expand(table.get("objective", {}), f"{path}: objective")})
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe_problems(error, ConfigFile)}") from error
 
@@ -130,7 +130,7 @@ def choose(target: str | None, file: Path | None) -> tuple[str, dict[str, Any], 
     if "://" in wanted:
         return urlsplit(wanted).scheme, {"url": wanted}, path, content.objective
     if wanted in content.profiles:
-        table = dict(content.profiles[wanted])
+        table = expand(dict(content.profiles[wanted]), f"{path}: profiles.{wanted}")
         provider = table.pop("provider", None)
         if not isinstance(provider, str):
             raise ConfigError(f"{path}: profiles.{wanted}.provider is required", hint='for example provider = "local"')

@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from mlport import labels
-from mlport.errors import NotFoundError, SpecError
+from mlport.capabilities import Capability
+from mlport.errors import ConflictError, NotFoundError, SpecError
 from mlport.journal import token_for
 from mlport.operations import finish
 from mlport.paging import each
 from mlport.spi import Answer, DeploymentRecord, EndpointRecord, EndpointState, Facts, Observation, Operation, Plan, Query, Window
+from mlport.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +122,8 @@ class Endpoint:
         Raises:
             PredictionError: the endpoint answered with an error; carries the HTTP status and request id.
         """
+        if deployment is not None:
+            self.client.require(Capability.ENDPOINT_TARGET)
         answer = self.client.session.endpoints.predict(
             self.name, records(rows), deployment=deployment, request_id=request_id, timeout=timeout
         )
@@ -141,17 +145,17 @@ class Endpoint:
         """
         import pyarrow as pa
 
-        batches = list(self.client.session.endpoints.captured(self.name, as_window(window)))
-        if not batches:
-            from mlport.capture import empty
+        from mlport.capture import schema
 
-            table = empty()
-        else:
-            table = pa.Table.from_batches(batches)
+        self.client.require(Capability.ENDPOINT_CAPTURE)
+        batches = self.client.session.endpoints.captured(self.name, as_window(window))
+        tables = [pa.Table.from_batches([batch]) for batch in batches] or [schema(pa.struct([]), pa.null()).empty_table()]
+        table = pa.concat_tables(tables, promote_options="permissive")
         return labels.join(table, labels.read(self.client.session.state, self.name)) if labelled else table
 
     def observe(self, window: Window | timedelta | None = None) -> Observation:
         """Requests, errors and latency of each deployment, complete up to `complete_until`."""
+        self.client.require(Capability.ENDPOINT_OBSERVE)
         return self.client.session.endpoints.observe(self.name, as_window(window or timedelta(hours=1)))
 
     def batch_predict(self, input: str, output: str, *, name: str | None = None, wait: bool = True, **options: Any) -> Job:
@@ -165,6 +169,11 @@ class Endpoint:
         ref = ModelRef(name=main.model, version=main.version)
         job = self.client.jobs.submit(BatchSpec(name=name or f"{self.name}-batch", model=ref, input=input, output=output, **options))
         return job.wait() if wait else job
+
+    def rotate_key(self) -> str:
+        """Make a new API key and return it; the old one stays good for a grace."""
+        self.client.require(Capability.ENDPOINT_KEY)
+        return self.client.session.endpoints.rotate_key(self.name, token=token_for("", "rotate", None))
 
     def deploy(self, model: ModelVersion | DeploymentSpec, *, name: str | None = None, key: str | None = None, progress: Progress | None = None, **options: Any) -> DeploymentRecord:
         """Add a deployment that gets no traffic yet, and wait until it could answer.
@@ -186,6 +195,8 @@ class Endpoint:
             SpecError: it does not sum to 100, or names what is not deployed.
             ConflictError: `etag` is no longer the endpoint's.
         """
+        if sum(share != 0 for share in split.values()) > 1:
+            self.client.require(Capability.ENDPOINT_SPLIT)
         checked = check_split(split, self.split)
         operation = self.client.session.endpoints.set_traffic(self.name, checked, token=token_for("", "traffic", None), etag=etag)
         finish(self.client, operation, timeout=DEPLOY_SECONDS)
@@ -211,14 +222,16 @@ class Endpoints:
 
     def plan(self, spec: EndpointSpec) -> Plan:
         """What `create` would do, without doing it."""
+        self._client.require(*spec.requires())
         return self._client.plan(self._pinned(spec), self._facts(spec.deployment, spec.labels, spec.ttl))
 
     def plan_deployment(self, endpoint: str, spec: DeploymentSpec) -> Plan:
         """What `deploy` would do, without doing it."""
         from mlport.specs import DeploymentSpec
 
+        self._client.require(*spec.requires(), Capability.ENDPOINT_IDLE)
         record = self._client.session.endpoints.get(endpoint)
-        facts = replace(self._facts(spec, {}, None), endpoint=asdict(record))
+        facts = replace(self._facts(spec, {}, None), endpoint=_facts_of(record))
         pinned = DeploymentSpec.model_validate({**spec.model_dump(), "endpoint": endpoint, "model": _ref(facts)})
         return self._client.plan(pinned, facts)
 
@@ -239,25 +252,51 @@ class Endpoints:
         Raises:
             ConflictError: an endpoint of that name exists and is another.
         """
+        from mlport.specs import EndpointSpec
+
         spec = as_endpoint(name, model, options)
         plan = self.plan(spec)
+        if key is None and self._is_there(EndpointSpec.model_validate(plan.spec)):
+            return Endpoint(spec.name, self._client)
         endpoints = self._client.session.endpoints
         token = token_for(self._client.config.target, "endpoint", key)
         operation = self.send(plan, token, key, lambda: endpoints.create(plan, token=token))
         finish(self._client, operation, timeout=DEPLOY_SECONDS, on_look=progress)
         return Endpoint(spec.name, self._client)
 
+    def _is_there(self, spec: EndpointSpec) -> bool:
+        """Whether just this endpoint exists; if it is still being made, once it is ready."""
+        try:
+            record = self._client.session.endpoints.get(spec.name)
+        except NotFoundError:
+            return False
+        if differing := _differences(spec, record):
+            raise ConflictError(
+                f"endpoint {spec.name} exists already and differs: {'; '.join(differing)}",
+                hint=f"deploy to it, or delete it first: mlport endpoints delete {spec.name}",
+            )
+        wait_until(
+            lambda: self._client.session.endpoints.get(spec.name).state,
+            lambda state: state is not EndpointState.CREATING,
+            timeout=DEPLOY_SECONDS,
+            what=f"endpoint {spec.name}",
+        )
+        return True
+
     def get(self, name: str) -> Endpoint:
         """The endpoint of that name. Raises NotFoundError."""
+        self._client.require(Capability.ENDPOINT_SERVE)
         self._client.session.endpoints.get(name)
         return Endpoint(name, self._client)
 
     def list(self) -> Iterator[EndpointRecord]:
         """Endpoints, page by page."""
+        self._client.require(Capability.ENDPOINT_SERVE)
         return each(lambda page: self._client.session.endpoints.list(Query(), page))
 
     def delete(self, name: str) -> None:
         """Remove an endpoint; an absent one is fine."""
+        self._client.require(Capability.ENDPOINT_SERVE)
         Endpoint(name, self._client).delete()
 
     def send(self, plan: Plan, token: str, key: str | None, call: Callable[[], Operation]) -> Operation:
@@ -281,6 +320,23 @@ class Endpoints:
         version = self._client.models.get(spec.deployment.model.name, spec.deployment.model.version)
         ref = spec.deployment.model.model_copy(update={"version": version.version})
         return spec.model_copy(update={"deployment": spec.deployment.model_copy(update={"model": ref})})
+
+
+def _facts_of(record: EndpointRecord) -> dict[str, Any]:
+    return {**asdict(record), "created": record.created.isoformat() if record.created else None}
+
+
+def _differences(spec: EndpointSpec, record: EndpointRecord) -> list[str]:
+    """How an endpoint differs from what is asked for, each as `field: it has ..., asked for ...`."""
+    wanted = spec.deployment
+    served = {found.name: f"{found.model}:{found.version}" for found in record.deployments}
+    rate = spec.capture.rate if spec.capture else 0.0
+    pairs = [
+        (f"deployment {wanted.deployment_name}", served.get(wanted.deployment_name, "none"), str(wanted.model)),
+        ("auth", record.auth, spec.auth),
+        ("capture rate", record.capture_rate, rate),
+    ]
+    return [f"{field}: it has {there}, asked for {asked}" for field, there, asked in pairs if there != asked]
 
 
 def _ref(facts: Facts) -> dict[str, str]:
@@ -355,8 +411,10 @@ def records(rows: Any) -> list[dict[str, Any]]:
         found = rows.to_dict(orient="records")
     elif isinstance(rows, Mapping):
         raise SpecError("predict takes a list of rows, not one mapping", hint="predict([row])")
-    else:
+    elif isinstance(rows, Iterable):
         found = list(rows)
+    else:
+        raise SpecError(f"predict takes rows, not a {type(rows).__name__}", hint='predict([{"hour": 17, "carrier": "UA"}])')
     if not found:
         raise SpecError("predict needs at least one row")
     for index, row in enumerate(found):

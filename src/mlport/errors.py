@@ -29,8 +29,11 @@ ours `from` the original.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class MlportError(Exception):
@@ -166,6 +169,9 @@ class JobFailedError(MlportError):
         super().__init__(message, hint=hint)
         self.job_id, self.state = job_id, state
 
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "job_id": self.job_id, "state": self.state}
+
 
 class PredictionError(MlportError):
     """The endpoint answered with an error. `status` is the HTTP status, `request_id` the one to quote."""
@@ -174,6 +180,33 @@ class PredictionError(MlportError):
         super().__init__(message, hint=hint, request_id=request_id)
         self.status = status
 
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "status": self.status}
+
 
 class DeadlineError(MlportError):
     """The deadline of a wait passed. What was waited for goes on."""
+
+
+def stamped(provider: str, role: str) -> Callable[[type[T]], type[T]]:
+    """Decorate an adapter's role, such as its `jobs`: each error says provider and operation, where it does not already."""
+
+    def decorate(kind: type[T]) -> type[T]:
+        for name, method in list(vars(kind).items()):
+            if callable(method) and not name.startswith("_"):
+                setattr(kind, name, _stamping(method, provider, f"{role}.{name}"))
+        return kind
+
+    return decorate
+
+
+def _stamping(method: Callable[..., Any], provider: str, operation: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except MlportError as error:
+            error.provider, error.operation = error.provider or provider, error.operation or operation
+            raise
+
+    return call

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mlport.bundle import Bundle, git_state, pack
+from mlport.capabilities import Capability
 from mlport.errors import JobFailedError, NotFoundError, SpecError
 from mlport.journal import token_for
 from mlport.paging import each
@@ -59,6 +60,7 @@ class Job:
     @property
     def metrics(self) -> Mapping[str, float]:
         """The last value of each metric logged."""
+        self.client.require(Capability.JOB_METRICS)
         return self.result.metrics
 
     @property
@@ -89,17 +91,21 @@ class Job:
             on_look=on_look,
         )
         if status.state is not State.SUCCEEDED:
-            tail = "\n".join(list(self.logs())[-15:])
+            tail = "\n".join(list(self.logs())[-15:]) if self.client.can(Capability.JOB_LOGS) else ""
             raise JobFailedError(
                 f"job {self.id} ended {status.state}: {status.reason or status.native_state}",
                 job_id=self.id,
                 state=status.state.value,
-                hint=f"the end of its log:\n{tail}" if tail else "it printed nothing",
+                hint=f"the end of its log:\n{tail}" if tail else "no output of it can be read",
             )
         return self
 
     def logs(self, *, follow: bool = False) -> Iterator[str]:
         """The lines it printed; with `follow`, until it has ended and all was read."""
+        self.client.require(Capability.JOB_LOGS)
+        return self._lines(follow=follow)
+
+    def _lines(self, *, follow: bool) -> Iterator[str]:
         import time
 
         after: str | None = None
@@ -114,6 +120,7 @@ class Job:
 
     def cancel(self) -> None:
         """Ask for the end of it and all that it started. `wait` tells when that is done; an ended job stays as it is."""
+        self.client.require(Capability.JOB_CANCEL)
         self.client.session.jobs.cancel(self.id)
 
     def delete(self) -> None:
@@ -179,6 +186,7 @@ class Jobs:
 
         if isinstance(spec, BatchSpec):
             return self._prepare_batch(spec), None
+        self._client.require(*spec.requires())
         _secrets(spec)
         spec = _absolute(spec)
         bundle = pack(spec.source, folder) if spec.source else None
@@ -197,6 +205,7 @@ class Jobs:
 
     def _prepare_batch(self, spec: BatchSpec) -> Plan:
         client = self._client
+        client.require(*spec.requires())
         version = client.models.get(spec.model.name, spec.model.version)
         pinned = spec.model_copy(
             update={"model": spec.model.model_copy(update={"version": version.version}), "input": _located(spec.input), "output": _located(spec.output)}

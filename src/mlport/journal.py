@@ -11,10 +11,11 @@ import json
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from mlport.errors import AmbiguousError, ConflictError
+from mlport.errors import AmbiguousError, ConflictError, MlportError
 from mlport.spi import ABSENT, Plan, StateStore
 
 T = TypeVar("T")
@@ -50,8 +51,12 @@ class Journal:
 
     def get(self, token: str) -> Entry | None:
         """The entry of a token, None if this profile never intended it."""
+        found = self._look(token)
+        return found[0] if found else None
+
+    def _look(self, token: str) -> tuple[Entry, str] | None:
         found = self._store.get(f"journal/{token}")
-        return Entry(**json.loads(found.value)) if found else None
+        return (Entry(**json.loads(found.value)), found.version) if found else None
 
     def once(
         self,
@@ -75,8 +80,9 @@ class Journal:
         Raises:
             ConflictError: the key was used for other work.
             AmbiguousError: it is not known yet whether an earlier try did the work; nothing is sent.
+            MlportError: the provider refused before doing anything; the key is free again.
         """
-        entry, fresh = self._intend(token, plan, key)
+        entry, version, fresh = self._intend(token, plan, key)
         if entry.digest != plan.digest:
             raise ConflictError(f"the key {key!r} was used for other work: another spec, source or input", hint="use a new key, or none")
         if entry.id is not None:
@@ -87,6 +93,8 @@ class Journal:
                 raise self._unknown(token, find_lag)
             if made is not None:
                 return self._done(entry, made, name)
+            if find_lag > 0:
+                entry, version = self._intend_again(entry, version, find_lag)
         try:
             made = send()
         except AmbiguousError as error:
@@ -94,18 +102,35 @@ class Journal:
             if found is None:
                 raise self._unknown(token, find_lag) from error
             made = found
+        except MlportError:
+            if fresh:
+                self._forget(token, version)
+            raise
         return self._done(entry, made, name)
 
-    def _intend(self, token: str, plan: Plan, key: str | None) -> tuple[Entry, bool]:
+    def _intend(self, token: str, plan: Plan, key: str | None) -> tuple[Entry, str, bool]:
         entry = Entry(token, plan.digest, plan.to_json(), self._clock(), key=key)
         try:
-            self._store.put(f"journal/{token}", _encode(entry), expect=ABSENT)
+            version = self._store.put(f"journal/{token}", _encode(entry), expect=ABSENT)
         except ConflictError:
-            earlier = self.get(token)
+            earlier = self._look(token)
             if earlier is None:
                 raise
-            return earlier, False
-        return entry, True
+            return *earlier, False
+        return entry, version, True
+
+    def _intend_again(self, entry: Entry, version: str, find_lag: float) -> tuple[Entry, str]:
+        """Start the lag anew before sending again: one process wins, and until it is over nobody else sends."""
+        again = replace(entry, at=self._clock())
+        try:
+            return again, self._store.put(f"journal/{entry.token}", _encode(again), expect=version)
+        except ConflictError as error:
+            raise self._unknown(entry.token, find_lag) from error
+
+    def _forget(self, token: str, version: str) -> None:
+        """Nothing was done, so the key stays free, unless another process went on with the entry meanwhile."""
+        with suppress(ConflictError):
+            self._store.delete(f"journal/{token}", expect=version)
 
     def _done(self, entry: Entry, made: T, name: Callable[[T], str]) -> T:
         self._store.put(f"journal/{entry.token}", _encode(Entry(entry.token, entry.digest, entry.plan, entry.at, name(made), entry.key)))

@@ -38,13 +38,16 @@ def put(store: StateStore, endpoint: str, labels: Iterable[tuple[str, Sequence[A
 
 
 def read(store: StateStore, endpoint: str, window: Window | None = None) -> Iterator[tuple[str, int, Any, datetime]]:
-    """Labels in the order they came: request id, row, value, and when it came; the window is over that time."""
+    """Labels in the order they came: request id, row, value, and when it came; the window is over that time.
+
+    A value of None says that a row's truth is not known yet, and replaces nothing.
+    """
     prefix = f"labels/{endpoint}/"
     for key, stored in store.list(prefix):
         came = datetime.strptime(key.removeprefix(prefix).rpartition("-")[0], _STAMP).replace(tzinfo=UTC)
         if window is None or window.start <= came < window.end:
             for request_id, values in json.loads(stored.value):
-                yield from ((request_id, row, value, came) for row, value in enumerate(values))
+                yield from ((request_id, row, value, came) for row, value in enumerate(values) if value is not None)
 
 
 def join(captured: pa.Table, labels: Iterable[tuple[str, int, Any, datetime]]) -> pa.Table:
@@ -55,11 +58,17 @@ def join(captured: pa.Table, labels: Iterable[tuple[str, int, Any, datetime]]) -
     import pyarrow as pa
 
     latest = {(request_id, row): (value, came) for request_id, row, value, came in labels}
+    if len(kinds := {_kind(value) for value, _ in latest.values() if value is not None}) > 1:
+        raise SpecError(f"labels: of several kinds: {', '.join(sorted(kinds))}", hint="one column has one kind: label the odd ones again")
     ids = zip(captured["provider_id"].to_pylist(), captured["caller_id"].to_pylist(), captured["row"].to_pylist(), strict=True)
     found = [latest.get((provider, row)) or latest.get((caller, row)) or (None, None) for provider, caller, row in ids]
     return captured.append_column("label", pa.array([value for value, _ in found])).append_column(
         "labelled_at", pa.array([came for _, came in found], pa.timestamp("us", "UTC"))
     )
+
+
+def _kind(value: Any) -> str:
+    return "truth value" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
 
 
 def _checked_id(request_id: str) -> str:

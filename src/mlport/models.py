@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlport.bundle import tree_digest
+from mlport.capabilities import Capability
 from mlport.errors import ConflictError, NotFoundError, SpecError, UntrustedModelError
 from mlport.journal import token_for
 from mlport.operations import finish
@@ -62,6 +63,7 @@ class ModelVersion:
 
     def tag(self, **tags: str | None) -> None:
         """Set tags; None removes one."""
+        self.client.require(Capability.MODEL_TAGS)
         self.client.session.models.tag(self.name, self.version, tags)
 
     def approve(self, reason: str = "") -> None:
@@ -73,10 +75,7 @@ class ModelVersion:
         self._decide(approved=False, reason=reason)
 
     def _decide(self, *, approved: bool, reason: str) -> None:
-        from mlport.capabilities import Capability, check
-
-        provider, config = self.client.provider, self.client.config
-        check(provider.name, provider.supports(config), [Capability.MODEL_APPROVAL])
+        self.client.require(Capability.MODEL_APPROVAL)
         self.client.session.models.approve(self.name, self.version, approved=approved, reason=reason)
 
     def download(self, destination: str | Path) -> Path:
@@ -87,6 +86,7 @@ class ModelVersion:
         """
         import shutil
 
+        self.client.require(Capability.MODEL_DOWNLOAD)
         target = Path(destination)
         if target.exists():
             raise SpecError(f"{target} exists already", hint="name a folder that does not exist yet")
@@ -140,8 +140,8 @@ class Models:
             lineage, expected = {**from_job.lineage, "output": output}, found.digest
         else:
             _require_trust(str(path), trust)
-            spec = ModelSpec(name=name, path=str(path), tags=dict(tags or {}), description=description)
-            lineage, expected = {"path": str(path), "trusted_by": self._client.config.owner}, None
+            spec = ModelSpec(name=name, path=_located(str(path)), tags=dict(tags or {}), description=description)
+            lineage, expected = {"path": spec.path, "trusted_by": self._client.config.owner}, None
         plan = self._plan(spec, lineage, expected)
         version = self._once(plan, key, _natural_key(spec, from_job))
         if alias:
@@ -159,6 +159,7 @@ class Models:
         Raises:
             NotFoundError: naming the versions or aliases that there are.
         """
+        self._client.require(Capability.MODEL_REGISTER)
         name, wanted = _parse(name, version)
         session = self._client.session
         if wanted is None:
@@ -167,15 +168,18 @@ class Models:
                 raise NotFoundError(f"no model named {name!r} has a version", hint="`mlport models list` shows what there is")
             return newest
         if not _is_version(wanted):
+            self._client.require(Capability.MODEL_ALIAS)
             wanted = session.models.resolve(name, wanted)
         return ModelVersion(session.models.get(name, wanted), self._client)
 
     def list(self) -> Iterator[ModelRecord]:
         """Registered models, page by page."""
+        self._client.require(Capability.MODEL_REGISTER)
         return each(lambda page: self._client.session.models.list(Query(), page))
 
     def versions(self, name: str) -> Iterator[ModelVersion]:
         """Versions of a model, newest first."""
+        self._client.require(Capability.MODEL_REGISTER)
         found = each(lambda page: self._client.session.models.versions(name, Query(), page))
         return (ModelVersion(record, self._client) for record in found)
 
@@ -183,10 +187,12 @@ class Models:
         """Point an alias at a version; the last writer wins."""
         if _is_version(alias) or not alias:
             raise SpecError(f"alias {alias!r}: an alias must not look like a version", hint="for example champion")
+        self._client.require(Capability.MODEL_ALIAS)
         self._client.session.models.set_alias(name, alias, version)
 
     def drop_alias(self, name: str, alias: str) -> None:
         """Remove an alias; an absent one is fine."""
+        self._client.require(Capability.MODEL_ALIAS)
         self._client.session.models.drop_alias(name, alias)
 
     def delete(self, name: str, version: str) -> None:
@@ -257,6 +263,10 @@ def _require_trust(path: str, trust: bool) -> None:
             f"{path} comes from outside this profile's registry and jobs, and loading a model runs its code",
             hint="read what it holds; then pass trust=True (--trust on the command line)",
         )
+
+
+def _located(path: str) -> str:
+    return path if is_url(path) else str(local_path(path).expanduser().absolute())
 
 
 def _is_version(text: str) -> bool:

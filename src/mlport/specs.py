@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 from pydantic_core import ErrorDetails
 
 from mlport.capabilities import Capability
@@ -25,19 +25,27 @@ def parse_duration(value: object) -> object:
     datetime.timedelta(seconds=5400)
     """
     if isinstance(value, bool):
-        return value
+        raise ValueError("must be a duration, such as 90s or 1h30m")
     if isinstance(value, int | float):
-        return timedelta(seconds=value)
+        return _seconds(value)
     if isinstance(value, str):
         parts = _DURATION.findall(value)
         if parts and not _DURATION.sub("", value).strip():
-            return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+            return _seconds(sum(float(number) * _SECONDS[unit] for number, unit in parts))
     return value
+
+
+def _seconds(value: float) -> timedelta:
+    try:
+        return timedelta(seconds=value)
+    except OverflowError as error:
+        raise ValueError("is longer than any duration can be") from error
 
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
+    Field(gt=timedelta(0)),
     PlainSerializer(lambda value: value.total_seconds(), return_type=float),
 ]
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", description="lower-case letters, digits, hyphens; starts with a letter")]
@@ -75,11 +83,22 @@ class Spec(BaseModel):
             validated: Self = handler(data)
         except ValidationError as error:
             raise SpecError(describe_problems(error, cls)) from error
+        if said := validated._contradiction():
+            raise SpecError(f"{cls.__name__}: {said}")
         return validated
 
+    def _contradiction(self) -> str | None:
+        """What one field says against another, if anything."""
+        return None
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {name: value for name, value in handler(self).items() if value is not None or fields[name].default is not None}
+
     def to_json(self) -> dict[str, Any]:
-        """The spec as plain data: what was set or defaulted, without empty fields."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """The spec as plain data: what was set or defaulted, without the fields that are empty by default."""
+        return self.model_dump(mode="json")
 
     def requires(self) -> frozenset[Capability]:
         """The capabilities that the fields set here need."""
@@ -149,6 +168,8 @@ class JobSpec(Spec):
         return tuple(dict.fromkeys(("model", *self.outputs)))
 
     def _needs(self) -> Iterator[Capability]:
+        from mlport.transfer import is_url
+
         yield Capability.JOB_RUN
         wanted = {
             Capability.JOB_REQUIREMENTS: bool(self.requirements or self.python),
@@ -159,8 +180,8 @@ class JobSpec(Spec):
             Capability.JOB_NODES: self.compute.nodes > 1,
             Capability.JOB_SPOT: self.compute.spot,
             Capability.JOB_SECRETS: bool(self.secrets),
-            Capability.JOB_INPUT_OBJECT: any("://" in uri for uri in self.inputs.values()),
-            Capability.JOB_INPUT_LOCAL: any("://" not in uri for uri in self.inputs.values()),
+            Capability.JOB_INPUT_OBJECT: any(is_url(uri) for uri in self.inputs.values()),
+            Capability.JOB_INPUT_LOCAL: any(not is_url(uri) for uri in self.inputs.values()),
         }
         yield from (capability for capability, is_wanted in wanted.items() if is_wanted)
 
@@ -183,11 +204,8 @@ class Replicas(Spec):
     target_utilization: float = Field(0.6, gt=0, le=1)
     """The share of each replica's capacity that autoscaling aims at."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is more than max {self.max}")
-        return self
+    def _contradiction(self) -> str | None:
+        return f"min {self.min} is more than max {self.max}" if self.min > self.max else None
 
 
 class DeploymentSpec(Spec):
@@ -210,11 +228,9 @@ class DeploymentSpec(Spec):
     def deployment_name(self) -> str:
         return self.name or f"v{self.model.version}".lower()
 
-    @model_validator(mode="after")
-    def _image_goes_with_runtime(self) -> Self:
-        if (self.runtime == "image") != (self.image is not None):
-            raise ValueError("runtime 'image' and the field image go together")
-        return self
+    def _contradiction(self) -> str | None:
+        mismatch = (self.runtime == "image") != (self.image is not None)
+        return f"runtime 'image' and the field image go together (got {self.runtime!r} and {self.image!r})" if mismatch else None
 
     def _needs(self) -> Iterator[Capability]:
         yield Capability.ENDPOINT_SERVE

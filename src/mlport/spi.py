@@ -132,15 +132,17 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
-        """The plan as plain data."""
-        return asdict(self)
+        """The plan as plain data. Raises TypeError when a provider put anything else into it."""
+        plain: Json = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @property
     def digest(self) -> str:
         """SHA-256, hex, of the work asked for: target, spec, code and data. Two submits with one key must agree on it."""
         inputs = {name: (fact.uri, fact.kind, fact.digest) for name, fact in self.facts.inputs.items()}
         spec = {name: value for name, value in self.spec.items() if name != "source"}  # the bundle says what it holds
-        asked = [self.provider, self.target, self.kind, spec, self.facts.bundle, inputs, self.facts.model]
+        model = {name: (self.facts.model or {}).get(name) for name in ("name", "version", "digest")}  # not its aliases and tags
+        asked = [self.provider, self.target, self.kind, spec, self.facts.bundle, inputs, model]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -265,7 +267,7 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRecord:
-    """One deployment as the provider sees it; `percent` is its share of the split."""
+    """One deployment as the provider sees it; `percent` is its share of the split, `native_name` the vendor's name or id."""
 
     name: str
     state: EndpointState
@@ -276,11 +278,15 @@ class DeploymentRecord:
     runtime: str = "prebuilt"
     replicas: int | None = None
     reason: str = ""
+    native_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointRecord:
-    """An endpoint as the provider sees it. `etag` changes whenever it does."""
+    """An endpoint as the provider sees it. `etag` changes whenever it does; `native_name` is the vendor's name or id.
+
+    Where the vendor has no etag, the adapter makes one of what it read, and holds a lease over read and write.
+    """
 
     name: str
     state: EndpointState
@@ -293,6 +299,7 @@ class EndpointRecord:
     capture_rate: float = 0.0
     labels: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+    native_name: str = ""
 
     @property
     def split(self) -> dict[str, int]:
@@ -459,6 +466,9 @@ class Endpoints(Protocol):
         Raises UnsupportedError where requests are signed and no `body` was given.
         """
 
+    def rotate_key(self, name: str, *, token: str) -> str:
+        """A new key; the old one stays good for a grace. Only where ENDPOINT_KEY is available."""
+
     def set_traffic(self, name: str, split: Mapping[str, int], *, token: str, etag: str | None = None) -> Operation:
         """Set the whole split; raises ConflictError when `etag` is given and is no longer the endpoint's."""
 
@@ -532,7 +542,7 @@ class Finding:
 class Session(Protocol):
     """A provider with its SDK loaded and its credentials in hand.
 
-    `find_lag` is how many seconds after a submit `find` may still miss what was made; within it an ambiguous
+    `find_lag` is how many seconds after a submit began `find` may still miss what was made; within it an ambiguous
     submit is UNKNOWN and nothing is sent again. 0 where the provider itself makes submits idempotent.
     """
 

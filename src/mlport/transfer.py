@@ -2,14 +2,14 @@
 
 Either side is a path or a URL that obstore knows (s3, gs, az, abfss, http, https, file). Credentials and endpoints
 come from the environment, as each vendor names them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...). A destination
-appears whole or not at all when it is a file; a folder is copied file by file.
+appears whole or not at all when it is a file; a folder is copied file by file. Exit status 3: the source is not there.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,14 @@ def local_path(text: str) -> Path:
     return Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(text)
 
 
+RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
+
+
 def open_store(url: str) -> ObjectStore:
     """A store whose root is `url`. Plain http is allowed only to loopback, for servers run by oneself."""
     from obstore.store import from_url
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"retry_config": RETRIES}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "") if url.startswith("s3") else url
     if endpoint.startswith(("http://127.", "http://localhost", "http://[::1]")):
         options["client_options"] = {"allow_http": True}
@@ -67,7 +70,8 @@ def translated(url: str, error: Exception) -> MlportError:
         (exceptions.UnauthenticatedError, AuthenticationError),
     ]
     kind = next((ours for theirs, ours in table if isinstance(error, theirs)), UnavailableError)
-    return kind(f"{url}: {error}", provider="object store", native_code=type(error).__name__)
+    said = str(error).partition("\n\nDebug source")[0]
+    return kind(f"{url}: {said}", provider="object store", native_code=type(error).__name__)
 
 
 def identify(url: str) -> InputFact:
@@ -81,10 +85,8 @@ def identify(url: str) -> InputFact:
     parent, name = split_url(url)
     try:
         found = obstore.head(open_store(parent), name)
-    except Exception as error:
-        members = [] if not isinstance(translated(url, error), NotFoundError) else list(_members(url))
-        if not members:
-            raise translated(url, error) from error
+    except (obstore.exceptions.BaseError, OSError) as error:
+        members = _below_instead(url, error)
         return InputFact(url, "unversioned", "", sum(size for _, size in members))
     version, etag = found.get("version"), found.get("e_tag")
     if version:
@@ -92,12 +94,22 @@ def identify(url: str) -> InputFact:
     return InputFact(url, "etag", str(etag).strip('"'), found["size"]) if etag else InputFact(url, "unversioned", "", found["size"])
 
 
-def _members(url: str) -> Iterator[tuple[str, int]]:
+def _below_instead(url: str, error: Exception) -> list[tuple[str, int]]:
+    """Path and size of each object below a URL at which there is none itself. Raises what `error` is if nothing is below."""
     import obstore
 
-    for page in obstore.list(open_store(url)):
-        for item in page:
-            yield item["path"], item["size"]
+    known = translated(url, error)
+    if not isinstance(known, NotFoundError):
+        raise known from error
+    try:
+        found = [(item["path"], item["size"]) for page in obstore.list(open_store(url)) for item in page]
+    except obstore.exceptions.GenericError as refused:  # a bucket that does not exist is no type of its own
+        raise known from refused
+    except obstore.exceptions.BaseError as refused:
+        raise translated(url, refused) from refused
+    if not found:
+        raise known from error
+    return found
 
 
 def download(url: str, destination: Path) -> None:
@@ -107,15 +119,14 @@ def download(url: str, destination: Path) -> None:
     parent, name = split_url(url)
     try:
         _save(obstore.get(open_store(parent), name), destination)
-    except Exception as error:
-        if not isinstance(translated(url, error), NotFoundError):
-            raise translated(url, error) from error
-        paths = [path for path, _ in _members(url)]
-        if not paths:
-            raise translated(url, error) from error
+    except (obstore.exceptions.BaseError, OSError) as error:
         store = open_store(url)
-        for path in paths:
-            _save(obstore.get(store, path), _below(destination, path))
+        for path, _ in _below_instead(url, error):
+            target = _below(destination, path)
+            try:
+                _save(obstore.get(store, path), target)
+            except (obstore.exceptions.BaseError, OSError) as failed:
+                raise translated(url, failed) from failed
 
 
 def _below(folder: Path, relative: str) -> Path:
@@ -151,9 +162,7 @@ def upload(source: Path, url: str) -> None:
         store = open_store(url)
         for relative, file in tree_files(source):
             obstore.put(store, relative, file)
-    except MlportError:
-        raise
-    except Exception as error:
+    except (obstore.exceptions.BaseError, OSError) as error:
         raise translated(url, error) from error
 
 
@@ -175,7 +184,7 @@ def main(arguments: list[str]) -> int:
         copy(*arguments)
     except MlportError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return 3 if isinstance(error, NotFoundError) else error.exit_code
     return 0
 
 

@@ -167,18 +167,8 @@ def key(cli: Cli, name: str, rotate: bool) -> None:
     """Print the key and headers that callers must send."""
     endpoint = cli.client.endpoints.get(name)
     if rotate:
-        _rotate(cli, name)
+        endpoint.rotate_key()
     cli.out.record({"name": name, "url": endpoint.url, "headers": endpoint.headers})
-
-
-def _rotate(cli: Cli, name: str) -> None:
-    from mlport.journal import token_for
-
-    rotate_key = getattr(cli.client.session.endpoints, "rotate_key", None)
-    if rotate_key is None:
-        provider = cli.client.provider.name
-        raise UnsupportedError(provider, [("endpoint.key", f"{provider} offers no change of an endpoint's key")])
-    rotate_key(name, token=token_for("", "rotate", None))
 
 
 def _view(endpoint: EndpointRecord) -> dict[str, Any]:

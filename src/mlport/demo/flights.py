@@ -40,7 +40,7 @@ def flights() -> pd.DataFrame:
     joined = frame.merge(weather, on=["origin", "time_hour"], how="left", validate="many_to_one")
     joined["time_hour"] = pd.to_datetime(joined["time_hour"], utc=True)
     local = joined["time_hour"].dt.tz_convert("America/New_York")
-    joined = joined.assign(weekday=local.dt.dayofweek, month=local.dt.month, late=(joined["arr_delay"] > LATE_MINUTES).astype("int64"))
+    joined = joined.assign(weekday=local.dt.day_of_week, month=local.dt.month, late=(joined["arr_delay"] > LATE_MINUTES).astype("int64"))
     numeric = ["hour", "weekday", "distance", *WEATHER]
     joined[numeric] = joined[numeric].astype("float64")
     ordered = joined.sort_values(["time_hour", "minute", "carrier", "dest"], kind="stable").reset_index(drop=True)

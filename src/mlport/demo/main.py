@@ -87,7 +87,7 @@ def _train(ml: Client, data: Path, say: Say) -> Job:
         params={"max_iter": 60, "max_leaf_nodes": 31},
         inputs={"flights": str(data)},
         compute=Compute(cpus=1, memory_gib=1),
-        timeout="10m",  # type: ignore[arg-type]  # a duration as text is what users write
+        timeout="10m",
     )
     say("\n1. Train on January to April, as a job")
     job = ml.jobs.submit(spec)

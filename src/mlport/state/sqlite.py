@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -30,9 +31,10 @@ class SqliteStateStore:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
+        connection, process = getattr(self._local, "opened", (None, 0))
+        if connection is None or process != os.getpid():  # SQLite's connections must not be used over a fork
+            connection = self._connect()
+            self._local.opened = (connection, os.getpid())
         return connection
 
     def _connect(self) -> sqlite3.Connection:

@@ -7,6 +7,7 @@ import argparse
 import json
 import logging
 import os
+from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -14,14 +15,14 @@ from mlflow.models import infer_signature
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 CATEGORIES = ["carrier", "origin", "dest"]
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # it warns of pickles; this one is ours
 
 
-def build(options):
+def build(options: argparse.Namespace) -> Pipeline:
     encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = make_column_transformer((encode, CATEGORIES), remainder="passthrough", verbose_feature_names_out=False)
     model = HistGradientBoostingClassifier(
@@ -30,13 +31,13 @@ def build(options):
     return make_pipeline(columns, model)
 
 
-def log(**metrics):
-    with open(os.environ["MLPORT_METRICS"], "a") as stream:
+def log(**metrics: float) -> None:
+    with Path(os.environ["MLPORT_METRICS"]).open("a") as stream:
         for name, value in metrics.items():
             stream.write(json.dumps({"name": name, "value": float(value)}) + "\n")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--max_leaf_nodes", type=int, default=31)
     parser.add_argument("--learning_rate", type=float, default=0.1)
