@@ -88,25 +88,28 @@ class Journal:
         if entry.id is not None:
             return recall(entry.id)
         if not fresh:  # an earlier try got as far as intending
-            made = find()
-            if made is None and self._clock() - entry.at < find_lag:
-                raise self._unknown(token, find_lag)
-            if made is not None:
-                return self._done(entry, made, name)
-            if find_lag > 0:
-                entry, version = self._intend_again(entry, version, find_lag)
+            earlier = find()
+            if earlier is not None:
+                return self._done(entry, earlier, name)
+            entry, version = self._intend_again(entry, version, find_lag)
         try:
-            made = send()
-        except AmbiguousError as error:
-            found = find()
-            if found is None:
-                raise self._unknown(token, find_lag) from error
-            made = found
+            made = self._send(token, send, find, find_lag)
+        except AmbiguousError:
+            raise
         except MlportError:
             if fresh:
                 self._forget(token, version)
             raise
         return self._done(entry, made, name)
+
+    def _send(self, token: str, send: Callable[[], T], find: Callable[[], T | None], find_lag: float) -> T:
+        try:
+            return send()
+        except AmbiguousError as error:
+            found = find()
+            if found is None:
+                raise self._unknown(token, find_lag) from error
+            return found
 
     def _intend(self, token: str, plan: Plan, key: str | None) -> tuple[Entry, str, bool]:
         entry = Entry(token, plan.digest, plan.to_json(), self._clock(), key=key)
@@ -120,7 +123,11 @@ class Journal:
         return entry, version, True
 
     def _intend_again(self, entry: Entry, version: str, find_lag: float) -> tuple[Entry, str]:
-        """Start the lag anew before sending again: one process wins, and until it is over nobody else sends."""
+        """Once the lag is over, start it anew before sending again: one process wins, and nobody else sends meanwhile."""
+        if find_lag <= 0:
+            return entry, version
+        if self._clock() - entry.at < find_lag:
+            raise self._unknown(entry.token, find_lag)
         again = replace(entry, at=self._clock())
         try:
             return again, self._store.put(f"journal/{entry.token}", _encode(again), expect=version)

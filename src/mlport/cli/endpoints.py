@@ -23,7 +23,7 @@ from mlport.cli.options import (
 from mlport.cli.plain import record
 from mlport.cli.values import SHARE
 from mlport.cli.waiting import describe
-from mlport.errors import NotFoundError, UnsupportedError, UsageError
+from mlport.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from mlport.specs import EndpointSpec

@@ -33,8 +33,7 @@ def build(options: argparse.Namespace) -> Pipeline:
 
 def log(**metrics: float) -> None:
     with Path(os.environ["MLPORT_METRICS"]).open("a") as stream:
-        for name, value in metrics.items():
-            stream.write(json.dumps({"name": name, "value": float(value)}) + "\n")
+        stream.writelines(json.dumps({"name": name, "value": float(value)}) + "\n" for name, value in metrics.items())
 
 
 def main() -> None:
