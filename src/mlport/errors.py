@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -193,7 +194,7 @@ def stamped(provider: str, role: str) -> Callable[[type[T]], type[T]]:
 
     def decorate(kind: type[T]) -> type[T]:
         for name, method in list(vars(kind).items()):
-            if callable(method) and not name.startswith("_"):
+            if isinstance(method, FunctionType) and not name.startswith("_"):
                 setattr(kind, name, _stamping(method, provider, f"{role}.{name}"))
         return kind
 

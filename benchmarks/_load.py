@@ -1,0 +1,118 @@
+"""Clients that keep one request each under way: wrk where it is installed, else `_client.py`; pinned to the last core.
+
+Every request is another row: the rows in turn, the first value shifted by the request's number times `STEP`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+STEP = 1e-9
+WRK_SCRIPT = """
+local number = %(start)d
+local rows = {%(rows)s}
+function request()
+  number = number + 1
+  local row = rows[number %% #rows + 1]
+  return wrk.format(nil, nil, nil, string.format(%(template)s, row[1] + number * %(step)g, row[2]))
+end
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format('\\n{"requests": %%d, "seconds": %%f, "errors": %%d, "p50_ms": %%f, "p99_ms": %%f}\\n', summary.requests,
+    summary.duration / 1e6, errors.connect + errors.read + errors.write + errors.status + errors.timeout,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is called: an address and what to send with each request."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the clients saw."""
+
+    requests: int
+    seconds: float
+    errors: int
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / self.seconds
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """The cores for servers and the one for clients; the same where there is only one."""
+    found = sorted(os.sched_getaffinity(0))
+    return set(found[:-1] or found), {found[-1]}
+
+
+def run(
+    target: Target, columns: Sequence[str], rows: Sequence[Sequence[float]], *, clients: int, seconds: float, start: int, core: set[int]
+) -> Load:
+    """Send one-row requests for so long, numbered from `start`.
+
+    Raises:
+        RuntimeError: a client failed, or a request was not answered with 2xx.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlport-bench-") as folder:
+        command = (_wrk if shutil.which("wrk") else _own_client)(Path(folder), target, columns, rows, clients, seconds, start)
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, core),
+        )
+    load = Load(**json.loads(done.stdout.splitlines()[-1]))
+    if load.errors:
+        raise RuntimeError(f"{load.errors} of {load.requests} requests to {target.url} failed")
+    return load
+
+
+def body(columns: Sequence[str], row: Sequence[object]) -> str:
+    """One row as MLflow's scoring protocol has it."""
+    return json.dumps({"dataframe_split": {"columns": list(columns), "data": [list(row)]}})
+
+
+def _wrk(
+    folder: Path, target: Target, columns: Sequence[str], rows: Sequence[Sequence[float]], clients: int, seconds: float, start: int
+) -> list[str]:
+    template = body(columns, ["FIRST", "REST"]).replace('"FIRST"', "%.9f").replace('"REST"', "%s")
+    script = folder / "rows.lua"
+    script.write_text(
+        WRK_SCRIPT
+        % {
+            "start": start,
+            "step": STEP,
+            "template": json.dumps(template),
+            "rows": ",".join(f'{{{row[0]!r},"{", ".join(map(repr, row[1:]))}"}}' for row in rows),
+        }
+    )
+    headers = [word for name, value in target.headers.items() for word in ("-H", f"{name}: {value}")]
+    script.write_text('wrk.method = "POST"\n' + script.read_text())
+    return ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "--timeout", "30s", *headers, "-s", str(script), target.url]
+
+
+def _own_client(
+    folder: Path, target: Target, columns: Sequence[str], rows: Sequence[Sequence[float]], clients: int, seconds: float, start: int
+) -> list[str]:
+    work = folder / "work.json"
+    order = {"url": target.url, "headers": dict(target.headers), "columns": list(columns), "rows": [list(row) for row in rows]}
+    work.write_text(json.dumps({**order, "clients": clients, "seconds": seconds, "start": start}))
+    return [sys.executable, str(Path(__file__).with_name("_client.py")), str(work)]

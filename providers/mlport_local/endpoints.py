@@ -1,0 +1,259 @@
+"""Endpoints on your own machine: a router on one stable address, a model server for each deployment, kept alive.
+
+Decisions: a deployment with traffic is not undeployed, the last one included: delete the endpoint instead. Deleting an
+endpoint keeps what was captured, under the endpoint's name, until `purge`. A creation that fails leaves no endpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mlport.errors import ConflictError, NotFoundError, SpecError
+from mlport.spi import Answer, EndpointRecord, Json, Observation, Operation, Page, Plan, Query, Window
+from mlport_local import calls, keeper, keys, served_models
+from mlport_local.config import LocalConfig
+from mlport_local.endpoint_records import record_of
+from mlport_local.endpoint_state import Desired, Key
+from mlport_local.endpoint_store import EndpointStore, Mutation, Row
+from mlport_local.observe import observation
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEY_GRACE = timedelta(hours=1)
+
+
+class LocalEndpoints:
+    """The endpoints of one root. Every look sees to it that the endpoint's keeper is at work."""
+
+    def __init__(self, config: LocalConfig) -> None:
+        self._layout = config.layout
+        self._store = EndpointStore(config.layout)
+        self._phone = calls.Phone()
+
+    def close(self) -> None:
+        self._store.close()
+        self._phone.close()
+
+    # -------------------------------------------------------------- making
+
+    def create(self, plan: Plan, *, token: str) -> Operation:
+        """Begin to make an endpoint; it is there when the operation has succeeded.
+
+        Raises:
+            ConflictError: an endpoint of that name exists.
+            InputChangedError: the model's files are not those of the plan.
+        """
+        body = plan.requests[0].body
+        name, deployment = body["endpoint"], body["deployment"]["name"]
+        if found := self.find(token):
+            return found
+        if self._store.look(name):
+            self._store.create(name, _EMPTY, token=token, deployment=deployment)  # says what is wrong with that
+        folder = self._layout.endpoint(name)
+        with served_models.copied(body["deployment"], folder, token) as deployed:
+            digests: tuple[Key, ...] = ()
+            if body["auth"] == "key":
+                key = keys.read(folder) or keys.generate()
+                keys.write(folder, key)
+                digests = (Key(keys.digest(key)),)
+            desired = Desired(
+                body["host"], 0, body["auth"], body["capture_rate"], body["labels"], digests, {deployment: deployed}, body["split"]
+            )
+            made = self._store.create(name, desired, token=token, deployment=deployment)
+        return self._begun(made)
+
+    def deploy(self, plan: Plan, *, token: str) -> Operation:
+        """Begin to add a deployment, at 0 percent.
+
+        Raises:
+            ConflictError: a deployment of that name is there.
+            BusyError: another mutation of the endpoint is under way.
+        """
+        body = plan.requests[0].body
+        name, deployment = body["endpoint"], body["deployment"]["name"]
+        if found := self.find(token):
+            return found
+        _refuse_present(self._store.get(name).desired, name, deployment)
+
+        def add(desired: Desired) -> Desired:
+            _refuse_present(desired, name, deployment)
+            return replace(desired, deployments={**desired.deployments, deployment: deployed}, split={**desired.split, deployment: 0})
+
+        with served_models.copied(body["deployment"], self._layout.endpoint(name), token) as deployed:
+            made = self._store.change(name, add, kind="deploy", token=token, deployment=deployment)
+        return self._begun(made)
+
+    def find(self, token: str) -> Operation | None:
+        found = self._store.find(token)
+        return self._begun(found) if found else None
+
+    def _begun(self, mutation: Mutation) -> Operation:
+        if mutation.state == "RUNNING":
+            keeper.ensure(self._layout, mutation.name)
+        return Operation(mutation.id, mutation.kind, mutation.name)
+
+    # -------------------------------------------------------------- changing
+
+    def set_traffic(self, name: str, split: Mapping[str, int], *, token: str, etag: str | None = None) -> Operation:
+        """Set the whole split. Requests under way end where they are; none is lost.
+
+        Raises:
+            SpecError: shares that are no whole percents, or do not sum to 100.
+            ConflictError: the split does not name exactly the deployments that there are, or `etag` is no longer right.
+        """
+        _check_shares(split)
+
+        def shift(desired: Desired) -> Desired:
+            if set(split) != set(desired.deployments):
+                raise ConflictError(f"the split names {sorted(split)}, and {name!r} has {sorted(desired.deployments)}", hint="name each deployment, with 0 for none")
+            return replace(desired, split=dict(split))
+
+        return self._begun(self._store.change(name, shift, kind="set_traffic", token=token, etag=etag))
+
+    def undeploy(self, name: str, deployment: str, *, token: str) -> Operation:
+        """Take a deployment out, once the requests that it has are answered. An absent one is fine.
+
+        Raises:
+            ConflictError: it has traffic.
+        """
+        row = self._store.look(name)
+        if row is None or deployment not in row.desired.deployments:
+            return self._begun(self._store.note(name, kind="undeploy", token=token))
+
+        def take_out(desired: Desired) -> Desired:
+            if share := desired.split.get(deployment):
+                hint = "delete the endpoint instead" if len(desired.deployments) == 1 else "give its traffic to others first"
+                raise ConflictError(f"deployment {deployment!r} of {name!r} has {share} % of the traffic", hint=hint)
+            return desired.without(deployment)
+
+        return self._begun(self._store.change(name, take_out, kind="undeploy", token=token, deployment=deployment))
+
+    def delete(self, name: str, *, token: str) -> Operation:
+        """Answer what is under way, then stop and remove everything but what was captured. An absent endpoint is fine."""
+        if self._store.look(name) is None:
+            return self._begun(self._store.note(name, kind="delete", token=token))
+        self._phone.forget(name)
+        return self._begun(self._store.change(name, lambda desired: replace(desired, deleted=True), kind="delete", token=token))
+
+    def purge(self, name: str) -> None:
+        """Remove what was captured from an endpoint that is deleted. Raises ConflictError while it exists."""
+        if self._store.look(name):
+            raise ConflictError(f"endpoint {name!r} exists", hint="delete it first")
+        shutil.rmtree(self._layout.endpoint(name), ignore_errors=True)
+
+    def rotate_key(self, name: str, *, token: str, grace: timedelta = KEY_GRACE) -> str:
+        """A new key; the old ones are good for `grace` longer. The key is also kept for this user's own calls.
+
+        Raises:
+            ConflictError: the endpoint asks for no key.
+            BusyError: another mutation is under way.
+        """
+        key, until = keys.generate(), time.time() + grace.total_seconds()
+
+        def rotate(desired: Desired) -> Desired:
+            if desired.auth != "key":
+                raise ConflictError(f"endpoint {name!r} asks for no key")
+            old = [replace(known, until=min(known.until or until, until)) for known in desired.keys if known.until is None or known.until > time.time()]
+            return replace(desired, keys=(Key(keys.digest(key)), *old))
+
+        made = self._store.change(name, rotate, kind="rotate_key", token=token)
+        keys.write(self._layout.endpoint(name), key)
+        self._phone.forget(name)
+        self._begun(made)
+        return key
+
+    # -------------------------------------------------------------- looking
+
+    def get(self, name: str) -> EndpointRecord:
+        row = self._store.get(name)
+        keeper.ensure(self._layout, name)
+        return record_of(row)
+
+    def list(self, query: Query, page: str | None = None) -> Page[EndpointRecord]:
+        """Endpoints by name; the page token is the last name seen."""
+        found: list[Row] = []
+        last = page if page is not None else ""
+        while len(found) <= query.page_size:
+            rows = self._store.after(last, query.page_size + 1)
+            found += [row for row in rows if _wanted(row, query)]
+            if len(rows) <= query.page_size:
+                break
+            last = rows[-1].name
+        shown = found[: query.page_size]
+        for row in shown:
+            keeper.ensure(self._layout, row.name)
+        return Page([record_of(row) for row in shown], shown[-1].name if len(found) > query.page_size else None)
+
+    def reconcile(self) -> None:
+        """See that every endpoint's keeper is at work, for example after a reboot."""
+        last = ""
+        while rows := self._store.after(last, 100):
+            for row in rows:
+                keeper.ensure(self._layout, row.name)
+            last = rows[-1].name
+
+    def headers(self, name: str, *, method: str = "POST", path: str = "", body: bytes | None = None) -> Mapping[str, str]:
+        """The key, as this user's file has it."""
+        if self._store.get(name).desired.auth != "key":
+            return {}
+        key = keys.read(self._layout.endpoint(name))
+        if key is None:
+            raise NotFoundError(f"the key of endpoint {name!r} is not kept here", hint="rotate_key makes a new one")
+        return {"authorization": f"Bearer {key}"}
+
+    # -------------------------------------------------------------- what passes
+
+    def predict(
+        self, name: str, rows: Sequence[Json], *, deployment: str | None = None, request_id: str | None = None, timeout: float = 60.0
+    ) -> Answer:
+        """Ask for predictions. An endpoint whose router is not there is looked after, and asked once more.
+
+        Raises:
+            SpecError: rows that lack columns which others have, or hold what JSON cannot.
+            PredictionError: any answer but 2xx, or none; with the status and the request id.
+        """
+        return self._phone.predict(name, self._line, rows, deployment=deployment, caller_id=request_id, timeout=timeout)
+
+    def _line(self, name: str) -> calls.Address:
+        record = self.get(name)
+        return calls.Address(record.url, dict(self.headers(name)))
+
+    def captured(self, name: str, window: Window) -> Iterator[pa.RecordBatch]:
+        """What was kept, of a deleted endpoint too."""
+        from mlport.capture import read
+
+        folder = self._layout.endpoint(name) / "capture"
+        if not folder.is_dir():
+            self._store.get(name)
+            return iter(())
+        return read(folder, window.start, window.end)
+
+    def observe(self, name: str, window: Window) -> Observation:
+        self._store.get(name)
+        return observation(self._layout.endpoint(name) / "observed", window)
+
+
+_EMPTY = Desired("", 0, "none", 0.0, {}, (), {}, {})
+
+
+def _check_shares(split: Mapping[str, int]) -> None:
+    wrong = {name: share for name, share in split.items() if isinstance(share, bool) or not isinstance(share, int) or not 0 <= share <= 100}
+    if wrong:
+        raise SpecError(f"split: {wrong} must be integer percent, 0 to 100")
+    if sum(split.values()) != 100:
+        raise SpecError(f"split sums to {sum(split.values())}, not 100: {dict(split)}")
+
+
+def _refuse_present(desired: Desired, name: str, deployment: str) -> None:
+    if deployment in desired.deployments:
+        raise ConflictError(f"endpoint {name!r} has a deployment {deployment!r}", hint="choose another name, or undeploy that one first")
+
+
+def _wanted(row: Row, query: Query) -> bool:
+    return (query.name is None or row.name == query.name) and all(row.desired.labels.get(key) == value for key, value in query.labels.items())

@@ -1,0 +1,139 @@
+"""The embedded engine's database: one SQLite file a root, durable at each commit, shared by any number of processes.
+
+Jobs are kept in `queue.py`; other rooms keep tables of their own in the same file and make them in `connect`'s schema
+or by `CREATE TABLE IF NOT EXISTS` inside `writing`. Standard library only: supervisors start without site-packages.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from mlport.errors import ConfigError, UnavailableError
+from mlport_local.layout import Layout
+
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 30.0
+
+
+def connect(layout: Layout) -> sqlite3.Connection:
+    """A connection for the calling thread, in autocommit; the database is made if absent. Close it after use.
+
+    Raises:
+        UnavailableError: the disk is full or read-only, or the file is damaged.
+        ConfigError: a newer mlport made the database.
+    """
+    with translated(layout.engine), ExitStack() as failed:
+        connection = _open(layout.engine)
+        failed.callback(connection.close)
+        version = _prepare(connection)
+        if version < SCHEMA_VERSION:
+            _create(connection, layout)
+        elif version > SCHEMA_VERSION:
+            raise ConfigError(
+                f"{layout.engine} has schema {version}, and this mlport knows {SCHEMA_VERSION}",
+                hint="upgrade mlport, or choose another root",
+            )
+        failed.pop_all()
+        return connection
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except sqlite3.OperationalError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> int:
+    """Settle what holds for each connection; the schema's version."""
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _create(connection: sqlite3.Connection, layout: Layout) -> None:
+    """Make the schema. A lock file keeps first users apart: SQLite does not wait when the journal mode changes."""
+    with layout.engine.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        connection.execute("PRAGMA journal_mode = WAL")
+        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+        connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction: all of it is durable afterwards, or none if it raises. Waits for other writers.
+
+    Raises:
+        UnavailableError: as `connect`.
+    """
+    with translated():
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def translated(path: Path | None = None) -> Iterator[None]:
+    """SQLite's errors as ours; with a path, those of the file system too."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        if path is None and isinstance(error, OSError):
+            raise
+        raise UnavailableError(
+            f"{path or 'engine.db'}: {error}",
+            provider="local",
+            native_code=getattr(error, "sqlite_errorname", type(error).__name__),
+            hint="is the disk full, the folder read-only, or another program holding the file?",
+        ) from error
+
+
+class Connections:
+    """One connection for each thread of this process, opened when first asked for and closed with the thread."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._local = threading.local()
+        self._all: weakref.WeakSet[_Owned] = weakref.WeakSet()
+
+    def get(self) -> sqlite3.Connection:
+        """This thread's connection. A forked child gets its own: SQLite's must not cross a fork."""
+        owned: _Owned | None = getattr(self._local, "owned", None)
+        if owned is None or owned.pid != os.getpid():
+            owned = self._local.owned = _Owned(connect(self._layout))
+            self._all.add(owned)
+        return owned.connection
+
+    def close(self) -> None:
+        """Close them all."""
+        for owned in list(self._all):
+            owned.connection.close()
+        self._local = threading.local()
+
+
+class _Owned:
+    """A connection that is closed when its thread's storage goes."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection, self.pid = connection, os.getpid()
+
+    def __del__(self) -> None:
+        if self.pid == os.getpid():
+            self.connection.close()

@@ -1,0 +1,218 @@
+"""Jobs on your own machine: the SPI's verbs over the queue. Supervisors do the work; any call notices when one is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+from collections.abc import Mapping
+from functools import cached_property, partial
+from pathlib import Path
+
+from mlport.errors import ConflictError, NotFoundError
+from mlport.spi import Artifact, JobResult, JobStatus, Json, LogPage, Page, Plan, Query, Usage
+from mlport_local import listing, logs, pool, process, queue
+from mlport_local.config import LocalConfig
+from mlport_local.engine import Connections, translated, writing
+from mlport_local.faults import fault
+from mlport_local.layout import Layout
+from mlport_local.manifest import settled
+from mlport_local.queue import Limits, NewJob
+from mlport_local.supervisor import secrets_path
+
+
+class LocalJobs:
+    """The jobs of one root. Safe to use from several threads and processes."""
+
+    def __init__(self, config: LocalConfig) -> None:
+        self.config = config
+        self.layout = config.layout
+        self._connections = Connections(config.layout)
+
+    @cached_property
+    def _limits(self) -> Limits:
+        return Limits.of_machine(self.config.max_jobs)
+
+    @property
+    def _start(self) -> partial[int]:
+        return partial(pool.start_supervisor, self.layout, self.config.max_jobs, self.config.mlflow)
+
+    def submit(self, plan: Plan, *, token: str, bundle: Path | None = None, secrets: Mapping[str, str] | None = None) -> str:
+        """Queue the job and see to it that somebody runs it; the same token gives the same id.
+
+        Raises:
+            ConflictError: the token belongs to another plan.
+        """
+        body = plan.requests[0].body
+        source = kept_bundle(self.layout, bundle, body.get("source_digest"))
+        private = {**_needed(body), **(secrets or {})}
+        new = NewJob(
+            token=token,
+            kind=plan.kind,
+            name=plan.name,
+            labels=settled(body.get("labels", {}), "", token),
+            retries=body.get("retries", 0),
+            cpus=body["cpus"] * body["nodes"],
+            memory_gib=body["memory_gib"] * body["nodes"],
+            plan_digest=plan.digest,
+            plan=plan.to_json(),
+            request=lambda job_id: self._request(body, source, job_id, token),
+        )
+        connection = self._connections.get()
+        with writing(connection):
+            job_id = queue.insert(connection, new, lambda job_id: self._keep_private(job_id, private))
+            queue.ensure(connection, self._limits, self._start)
+            fault("before-commit")
+        fault("after-insert")
+        return job_id
+
+    def _request(self, body: Json, source: Path | None, job_id: str, token: str) -> Json:
+        """The plan's body with nothing left open: what a supervisor needs and no plan can know."""
+        wanted = body.get("interpreter") or sys.executable
+        interpreter = shutil.which(wanted) or wanted
+        return {
+            **settled(body, job_id, token),
+            "source": str(source) if source else None,
+            "metrics": str(self.layout.job(job_id) / "metrics.jsonl"),
+            "interpreter": interpreter,
+            "setup": environment_setup(body, interpreter),
+            "environment": pool.plain_environment(os.environ),
+            "transfer": [sys.executable, "-m", "mlport.transfer"],
+        }
+
+    def _keep_private(self, job_id: str, private: Mapping[str, str]) -> None:
+        if private:
+            path = secrets_path(self.layout, job_id)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_durably(path, json.dumps(dict(private)).encode())
+
+    def find(self, token: str) -> str | None:
+        row = self._one("SELECT id FROM jobs WHERE token = ?", token)
+        return row["id"] if row else None
+
+    def status(self, job_id: str) -> JobStatus:
+        self._reconcile()
+        return listing.job_status(self._row(job_id, listing.COLUMNS))
+
+    def list(self, query: Query, page: str | None = None) -> Page[JobStatus]:
+        self._reconcile()
+        with translated():
+            return listing.page_of_jobs(self._connections.get(), query, page)
+
+    def result(self, job_id: str) -> JobResult:
+        row = self._row(job_id, "state, result")
+        if row["state"] not in queue.TERMINAL:
+            raise ConflictError(f"job {job_id} is {row['state']} and has no result yet", hint="wait for it")
+        return job_result(json.loads(row["result"] or "{}"))
+
+    def logs(self, job_id: str, *, after: str | None = None) -> LogPage:
+        self._reconcile()
+        ended = self._row(job_id, "state")["state"] in queue.TERMINAL
+        return logs.read_page(self.layout.job(job_id) / "log", after, ended=ended)
+
+    def cancel(self, job_id: str) -> None:
+        self._row(job_id, "id")
+        supervisor = queue.cancel(self._connections.get(), job_id)
+        if supervisor is None:
+            secrets_path(self.layout, job_id).unlink(missing_ok=True)
+        elif not process.send(supervisor, signal.SIGUSR1):
+            self._reconcile()
+
+    def delete(self, job_id: str) -> None:
+        row = self._one("SELECT state FROM jobs WHERE id = ?", job_id)
+        if row is None:
+            return
+        if row["state"] not in queue.TERMINAL:
+            raise ConflictError(f"job {job_id} is {row['state']}", hint="cancel it and wait for its end first")
+        folder = self.layout.job(job_id)
+        if folder.exists():
+            shutil.rmtree(folder)
+        queue.delete(self._connections.get(), job_id)
+
+    def close(self) -> None:
+        """Close the database; jobs run on."""
+        self._connections.close()
+
+    def _reconcile(self) -> None:
+        with translated():
+            queue.reconcile(self._connections.get(), self._limits, self._start)
+
+    def _one(self, sql: str, value: str) -> sqlite3.Row | None:
+        with translated():
+            found: sqlite3.Row | None = self._connections.get().execute(sql, (value,)).fetchone()
+        return found
+
+    def _row(self, job_id: str, columns: str) -> sqlite3.Row:
+        row = self._one(f"SELECT {columns} FROM jobs WHERE id = ?", job_id)  # noqa: S608 - columns are our own
+        if row is None:
+            raise NotFoundError(f"no job {job_id!r} under {self.layout.root}", hint="`mlport jobs list` shows those that there are")
+        return row
+
+
+def job_result(data: Json) -> JobResult:
+    """The stored result as the SPI has it."""
+    return JobResult(
+        exit_code=data.get("exit_code"),
+        metrics=data.get("metrics", {}),
+        outputs={name: Artifact(**entry) for name, entry in data.get("outputs", {}).items()},
+        usage=Usage(**data.get("usage", {})),
+        resolved=data.get("resolved", {}),
+    )
+
+
+def environment_setup(body: Json, interpreter: str) -> Json | None:
+    """What the job's own environment is to be made from; None when it needs none."""
+    if not body.get("requirements") and not body.get("python"):
+        return None
+    from uv import find_uv_bin
+
+    return {
+        "requirements": list(body.get("requirements", ())),
+        "python": body.get("python"),
+        "base": interpreter,
+        "wheelhouse": body.get("wheelhouse"),
+        "offline": body.get("offline", False),
+        "uv": find_uv_bin(),
+    }
+
+
+def _needed(body: Json) -> dict[str, str]:
+    """The private variables of ours that the job cannot do without: for package indexes and object stores."""
+    addresses = [entry.get("uri") or "" for field in ("inputs", "outputs") for entry in body.get(field, {}).values()]
+    reaches_out = body.get("requirements") or body.get("python") or any("://" in uri and not uri.startswith("file://") for uri in addresses)
+    return pool.private_environment(os.environ) if reaches_out else {}
+
+
+def kept_bundle(layout: Layout, bundle: Path | None, digest: str | None) -> Path | None:
+    """The bundle's place under the root, copied there if it is not yet; None for a job without a source.
+
+    Raises:
+        NotFoundError: the plan names a bundle, and it is neither given nor kept.
+    """
+    if digest is None:
+        return None
+    target = layout.bundle(digest)
+    if not target.exists():
+        if bundle is None:
+            raise NotFoundError(f"the bundle {digest} of this plan is neither given nor under {layout.root}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(target, bundle.read_bytes())
+    return target
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, so that after a crash there is the whole of it or nothing."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(part, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

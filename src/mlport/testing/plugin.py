@@ -1,0 +1,103 @@
+"""The pytest plug-in: `--profile`, the target of each account, and refusals in the place of what cannot be tested.
+
+It loads nothing of mlport until the suite is collected, for it is loaded by every pytest run where mlport is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+if TYPE_CHECKING:
+    from mlport.testing.targets import Targets
+
+FOLDER = "MLPORT_SUITE_FOLDER"
+
+
+class Hooks:
+    """What a conftest or another plug-in may decide for the suite."""
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_mlport_testing_config(self, profile: str, account: int, folder: Path) -> str | None:
+        """The target (a profile's name or a URL) of one account, None where there is no such account.
+
+        Args:
+            profile: What `--profile` says.
+            account: 0 for the one under test, 1 for a second one that must see nothing of the first.
+            folder: A folder of this test run, shared by its workers.
+        """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mlport", "mlport's conformance suite")
+    group.addoption("--profile", default="local", help="what the suite tests: a profile, a target URL, or an installed provider's name")
+    group.addoption("--other-profile", default=None, help="a second account of the same provider, which must see nothing of the first")
+    group.addoption("--job-seconds", type=float, default=120.0, help="how long a job or a deployment may take")
+    group.addoption(
+        "--job-requirements", default="", help="what jobs must install to train a model, comma-separated: mlflow,scikit-learn,pandas"
+    )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(Hooks)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not is_worker(config):
+        base = Path(config.getoption("basetemp") or tempfile.gettempdir()).absolute()
+        os.environ[FOLDER] = str(base / f"mlport-suite-{os.urandom(6).hex()}")  # pytest-xdist's workers inherit it
+    config.addinivalue_line(
+        "markers", "needs(*capabilities): what a conformance test relies on; its refusal is tested where that is absent"
+    )
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process runs tests for another, which collects what they say."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove what the workers of a run shared, once all have ended; their folder tells whether they ran the suite."""
+    if not is_worker(session.config) and Path(os.environ[FOLDER]).exists():
+        targets(session.config).remove_shared(keep_folder=session.exitstatus != pytest.ExitCode.OK)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Replace each test of something absent by the test that it is refused."""
+    if any(item.get_closest_marker("needs") for item in items):
+        from mlport.testing.refusals import with_refusals
+
+        items[:] = with_refusals(targets(config), items)
+
+
+def targets(config: pytest.Config) -> Targets:
+    """The accounts of this run, made once a process."""
+    from mlport.testing.targets import Targets
+
+    found = config.stash.get(_TARGETS, None)
+    if found is None:
+        found = config.stash[_TARGETS] = Targets(config)
+    return found
+
+
+_TARGETS: pytest.StashKey[Targets] = pytest.StashKey()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_mlport_testing_config(profile: str, account: int, folder: Path) -> str | None:
+    """A provider's bare name gets a root under `folder` for each account; a URL of a path gets a sibling as second account."""
+    from mlport import registry
+
+    if profile in registry.names():
+        return f"{profile}://{folder}/account-{account}"
+    if account == 0:
+        return profile
+    url = urlsplit(profile)
+    is_path = bool(url.scheme) and not url.netloc and url.path not in ("", "/")
+    return url._replace(path=f"{url.path.rstrip('/')}-other").geturl() if is_path else None

@@ -1,0 +1,187 @@
+"""The journal under crashes: whatever dies when, the work is done once, and it is found again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlport.errors import AmbiguousError, ConflictError, InvalidRequestError, UnavailableError
+from mlport.journal import Journal, token_for
+from mlport.spi import Facts, Plan, Request
+from mlport.state.sqlite import SqliteStateStore
+
+TOKEN = token_for("place", "job", "key")
+LAG = 60.0
+
+
+class KilledError(BaseException):
+    """The process dies here: nothing may catch it."""
+
+
+def plan(name: str = "train", **facts: object) -> Plan:
+    return Plan("sample", "sample:///x", "job", name, {"name": name}, Facts(**facts), (Request("run", {}),))  # type: ignore[arg-type]
+
+
+@dataclass
+class Vendor:
+    """A vendor that isn't idempotent, and whose listing shows what was made only after a lag."""
+
+    lag: float
+    idempotent: bool = False
+    now: float = 1000.0
+    made: list[float] = field(default_factory=list)
+    fate: str = "answers"
+
+    def send(self) -> str:
+        fate, self.fate = self.fate, "answers"
+        if fate == "dies before":
+            raise KilledError
+        if fate == "refuses":
+            raise UnavailableError("nothing was done")
+        if fate == "loses the request":
+            raise AmbiguousError("no answer")
+        if not (self.idempotent and self.made):
+            self.made.append(self.now)
+        if fate == "dies after":
+            raise KilledError
+        if fate == "loses the answer":
+            raise AmbiguousError("no answer")
+        return "job-1"
+
+    def find(self) -> str | None:
+        return "job-1" if any(self.now - when >= self.lag for when in self.made) else None
+
+    def submit(self, journal: Journal, what: Plan | None = None) -> str:
+        return journal.once(
+            TOKEN, what or plan(), self.send, self.find, name=str, recall=str, find_lag=0.0 if self.idempotent else self.lag, key="key"
+        )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStateStore]:
+    opened = SqliteStateStore(tmp_path / "state.db")
+    yield opened
+    opened.close()
+
+
+FATES = ["answers", "dies before", "dies after", "loses the request", "loses the answer", "refuses"]
+TRIES = st.lists(st.tuples(st.sampled_from(FATES), st.floats(0, 2 * LAG)), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tries=TRIES, idempotent=st.booleans())
+def test_never_twice_and_never_lost(tries: list[tuple[str, float]], *, idempotent: bool) -> None:
+    vendor = Vendor(LAG, idempotent)
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStateStore(Path(folder, "state.db"))
+        acknowledged = False
+        for fate, passes in [*tries, ("answers", LAG), ("answers", LAG)]:  # in the end somebody asks in peace
+            vendor.fate, vendor.now = fate, vendor.now + passes
+            try:
+                assert vendor.submit(Journal(store, clock=lambda: vendor.now)) == "job-1"
+                acknowledged = True
+            except (KilledError, AmbiguousError, UnavailableError):
+                assert not acknowledged
+            assert len(vendor.made) <= 1
+        assert acknowledged
+        assert len(vendor.made) == 1
+        store.close()
+
+
+def test_within_the_lag_nothing_is_sent_again(store: SqliteStateStore) -> None:
+    vendor = Vendor(LAG, fate="dies after")
+    journal = Journal(store, clock=lambda: vendor.now)
+    with pytest.raises(KilledError):
+        vendor.submit(journal)
+    vendor.now += LAG - 1
+    with pytest.raises(AmbiguousError, match="not known yet"):
+        vendor.submit(journal)
+    vendor.now += 1
+    assert vendor.submit(journal) == "job-1"
+    assert len(vendor.made) == 1
+
+
+def test_sending_again_starts_the_lag_anew(store: SqliteStateStore) -> None:
+    vendor = Vendor(LAG, fate="dies before")
+    journal = Journal(store, clock=lambda: vendor.now)
+    with pytest.raises(KilledError):
+        vendor.submit(journal)
+    vendor.now += LAG
+    vendor.fate = "dies after"
+    with pytest.raises(KilledError):
+        vendor.submit(journal)
+    vendor.now += LAG / 2
+    with pytest.raises(AmbiguousError):
+        vendor.submit(journal)
+    assert len(vendor.made) == 1
+
+
+def test_of_two_that_would_send_again_one_does(store: SqliteStateStore) -> None:
+    vendor = Vendor(LAG, fate="dies before")
+    with pytest.raises(KilledError):
+        vendor.submit(Journal(store, clock=lambda: vendor.now))
+    vendor.now += LAG
+    other = Journal(store, clock=lambda: vendor.now)
+
+    def find_slowly() -> str | None:
+        if not vendor.made:
+            assert vendor.submit(other) == "job-1"  # a second process gets between the look and the sending
+        return None
+
+    with pytest.raises(AmbiguousError):
+        Journal(store, clock=lambda: vendor.now).once(
+            TOKEN, plan(), vendor.send, find_slowly, name=str, recall=str, find_lag=LAG, key="key"
+        )
+    assert len(vendor.made) == 1
+
+
+def test_a_refusal_frees_the_key_for_other_work(store: SqliteStateStore) -> None:
+    vendor, journal = Vendor(LAG), Journal(store)
+
+    def refuse() -> str:
+        raise InvalidRequestError("no such machine")
+
+    with pytest.raises(InvalidRequestError):
+        journal.once(TOKEN, plan("one"), refuse, vendor.find, name=str, recall=str, find_lag=LAG, key="key")
+    assert vendor.submit(journal, plan("two")) == "job-1"
+
+
+def test_a_key_stands_for_one_piece_of_work(store: SqliteStateStore) -> None:
+    vendor, journal = Vendor(0), Journal(store)
+    vendor.submit(journal, plan("one"))
+    for other in (plan("two"), plan("one", bundle="0" * 64), replace(plan("one"), target="sample:///y")):
+        with pytest.raises(ConflictError, match="'key' was used for other work"):
+            vendor.submit(journal, other)
+    assert len(vendor.made) == 1
+
+
+def test_an_alias_that_moved_is_not_other_work(store: SqliteStateStore) -> None:
+    vendor, journal = Vendor(0), Journal(store)
+    model = {"name": "delays", "version": "3", "digest": "d", "aliases": ["champion"], "tags": {}}
+    vendor.submit(journal, plan(model=model))
+    assert vendor.submit(journal, plan(model={**model, "aliases": [], "tags": {"stage": "test"}})) == "job-1"
+    with pytest.raises(ConflictError):
+        vendor.submit(journal, plan(model={**model, "version": "4"}))
+
+
+def test_the_entry_keeps_how_it_was_asked_for(store: SqliteStateStore) -> None:
+    journal = Journal(store, clock=lambda: 5.0)
+    assert journal.get(TOKEN) is None
+    Vendor(0).submit(journal)
+    entry = journal.get(TOKEN)
+    assert entry is not None
+    assert (entry.id, entry.key, entry.at, entry.plan["spec"]) == ("job-1", "key", 5.0, {"name": "train"})
+
+
+def test_tokens_differ_by_target_kind_and_key_and_fit_label_rules() -> None:
+    tokens = {token_for(*words) for words in [("a", "job", "k"), ("b", "job", "k"), ("a", "model", "k"), ("a", "job", "l")]}
+    assert len(tokens) == 4
+    assert token_for("a", "job", "k") in tokens
+    assert token_for("a", "job", None) != token_for("a", "job", None)
+    assert all(len(token) == 32 and set(token) <= set("0123456789abcdef") for token in [*tokens, token_for("a", "job", None)])
