@@ -98,13 +98,16 @@ class EndpointStore:
         rows = self._read("SELECT * FROM endpoints WHERE name = ?", name)
         return self._row(rows[0]) if rows else None
 
-    def after(self, name: str, count: int, *, downward: bool = False) -> list[Row]:
+    def refuse_taken(self, name: str) -> None:
+        """Raises ConflictError if the endpoint exists, BusyError while it is being deleted."""
+        if row := self.look(name):
+            if row.desired.deleted:
+                raise BusyError(f"endpoint {name!r} is being deleted", provider="local", operation="create")
+            raise ConflictError(f"endpoint {name!r} exists", hint="deploy to it, or delete it first")
+
+    def after(self, name: str, count: int) -> list[Row]:
         """The next endpoints after a name, in the order of their names."""
-        if downward:
-            rows = self._read("SELECT * FROM endpoints WHERE name < ? ORDER BY name DESC LIMIT ?", name, count)
-        else:
-            rows = self._read("SELECT * FROM endpoints WHERE name > ? ORDER BY name LIMIT ?", name, count)
-        return [self._row(row) for row in rows]
+        return [self._row(row) for row in self._read("SELECT * FROM endpoints WHERE name > ? ORDER BY name LIMIT ?", name, count)]
 
     def mutation(self, mutation_id: str) -> Mutation | None:
         rows = self._read("SELECT * FROM endpoint_operations WHERE id = ?", mutation_id)
@@ -139,10 +142,7 @@ class EndpointStore:
         with writing(connection):
             if found := self.find(token):
                 return found
-            if row := self.look(name):
-                if row.desired.deleted:
-                    raise BusyError(f"endpoint {name!r} is being deleted", provider="local", operation="create")
-                raise ConflictError(f"endpoint {name!r} exists", hint="deploy to it, or delete it first")
+            self.refuse_taken(name)
             connection.execute("INSERT INTO endpoints (name, generation, desired, created) VALUES (?, 1, ?, ?)", (name, _text(desired), time.time()))
             made = self._begin(connection, "create", name, token, deployment)
         fault("after-endpoint-create")

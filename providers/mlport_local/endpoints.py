@@ -13,13 +13,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from mlport.errors import ConflictError, NotFoundError, SpecError
+from mlport.errors import ConflictError, NotFoundError, SpecError, stamped
 from mlport.spi import Answer, EndpointRecord, Json, Observation, Operation, Page, Plan, Query, Window
 from mlport_local import calls, keeper, keys, served_models
 from mlport_local.config import LocalConfig
 from mlport_local.endpoint_records import record_of
 from mlport_local.endpoint_state import Desired, Key
 from mlport_local.endpoint_store import EndpointStore, Mutation, Row
+from mlport_local.locks import held
 from mlport_local.observe import observation
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 KEY_GRACE = timedelta(hours=1)
 
 
+@stamped("local", "endpoints")
 class LocalEndpoints:
     """The endpoints of one root. Every look sees to it that the endpoint's keeper is at work."""
 
@@ -50,23 +52,21 @@ class LocalEndpoints:
             InputChangedError: the model's files are not those of the plan.
         """
         body = plan.requests[0].body
-        name, deployment = body["endpoint"], body["deployment"]["name"]
-        if found := self.find(token):
-            return found
-        if self._store.look(name):
-            self._store.create(name, _EMPTY, token=token, deployment=deployment)  # says what is wrong with that
+        with held(self._layout.root / "locks" / f"endpoint-{body['endpoint']}"):
+            return self.find(token) or self._begun(self._create(body, token))
+
+    def _create(self, body: Json, token: str) -> Mutation:
+        name, deployment, host = body["endpoint"], body["deployment"]["name"], body["host"]
+        self._store.refuse_taken(name)
         folder = self._layout.endpoint(name)
-        with served_models.copied(body["deployment"], folder, token) as deployed:
+        with served_models.copied(body["deployment"], folder) as deployed:
             digests: tuple[Key, ...] = ()
             if body["auth"] == "key":
-                key = keys.read(folder) or keys.generate()
+                key = keys.generate()
                 keys.write(folder, key)
                 digests = (Key(keys.digest(key)),)
-            desired = Desired(
-                body["host"], 0, body["auth"], body["capture_rate"], body["labels"], digests, {deployment: deployed}, body["split"]
-            )
-            made = self._store.create(name, desired, token=token, deployment=deployment)
-        return self._begun(made)
+            desired = Desired(host, 0, body["auth"], body["capture_rate"], body["labels"], digests, {deployment: deployed}, body["split"])
+            return self._store.create(name, desired, token=token, deployment=deployment)
 
     def deploy(self, plan: Plan, *, token: str) -> Operation:
         """Begin to add a deployment, at 0 percent.
@@ -85,7 +85,7 @@ class LocalEndpoints:
             _refuse_present(desired, name, deployment)
             return replace(desired, deployments={**desired.deployments, deployment: deployed}, split={**desired.split, deployment: 0})
 
-        with served_models.copied(body["deployment"], self._layout.endpoint(name), token) as deployed:
+        with served_models.copied(body["deployment"], self._layout.endpoint(name)) as deployed:
             made = self._store.change(name, add, kind="deploy", token=token, deployment=deployment)
         return self._begun(made)
 
@@ -237,9 +237,6 @@ class LocalEndpoints:
     def observe(self, name: str, window: Window) -> Observation:
         self._store.get(name)
         return observation(self._layout.endpoint(name) / "observed", window)
-
-
-_EMPTY = Desired("", 0, "none", 0.0, {}, (), {}, {})
 
 
 def _check_shares(split: Mapping[str, int]) -> None:

@@ -9,12 +9,13 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 
-from mlport.errors import ConflictError, NotFoundError
+from mlport.errors import ConflictError, NotFoundError, stamped
 from mlport.spi import Artifact, JobResult, JobStatus, Json, LogPage, Page, Plan, Query, Usage
-from mlport_local import listing, logs, pool, process, queue
+from mlport_local import listing, logs, mlflow_schema, pool, process, queue
 from mlport_local.config import LocalConfig
 from mlport_local.engine import Connections, translated, writing
 from mlport_local.faults import fault
@@ -24,6 +25,7 @@ from mlport_local.queue import Limits, NewJob
 from mlport_local.supervisor import secrets_path
 
 
+@stamped("local", "jobs")
 class LocalJobs:
     """The jobs of one root. Safe to use from several threads and processes."""
 
@@ -48,6 +50,8 @@ class LocalJobs:
         """
         body = plan.requests[0].body
         source = kept_bundle(self.layout, bundle, body.get("source_digest"))
+        if "MLFLOW_TRACKING_URI" in body.get("env", {}) and self.config.mlflow is None:
+            mlflow_schema.prepare(self.layout)  # or two first jobs that use MLflow would make it at once, and break it
         private = {**_needed(body), **(secrets or {})}
         new = NewJob(
             token=token,
@@ -89,8 +93,8 @@ class LocalJobs:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_durably(path, json.dumps(dict(private)).encode())
 
-    def find(self, token: str) -> str | None:
-        row = self._one("SELECT id FROM jobs WHERE token = ?", token)
+    def find(self, token: str, *, since: datetime | None = None) -> str | None:
+        row = self._one("SELECT id FROM jobs WHERE token = ? AND created >= ?", token, since.timestamp() if since else 0.0)
         return row["id"] if row else None
 
     def status(self, job_id: str) -> JobStatus:
@@ -140,9 +144,9 @@ class LocalJobs:
         with translated():
             queue.reconcile(self._connections.get(), self._limits, self._start)
 
-    def _one(self, sql: str, value: str) -> sqlite3.Row | None:
+    def _one(self, sql: str, *values: str | float) -> sqlite3.Row | None:
         with translated():
-            found: sqlite3.Row | None = self._connections.get().execute(sql, (value,)).fetchone()
+            found: sqlite3.Row | None = self._connections.get().execute(sql, values).fetchone()
         return found
 
     def _row(self, job_id: str, columns: str) -> sqlite3.Row:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlport.errors import NotFoundError, UnsupportedError
+from mlport.errors import NotFoundError, UnsupportedError, stamped
 from mlport.spi import Json, ModelRecord, Operation, OperationStatus, Page, Plan, Query, State, VersionRecord
 from mlport_local import model_files as files
 from mlport_local import model_records as records
@@ -32,6 +32,7 @@ NEWEST = "latest"
 """MLflow's reserved alias for the newest version; MLflow itself reads every version of the model to answer it."""
 
 
+@stamped("local", "models")
 class LocalModels:
     """The role `Models` on MLflow: SQLite under the root, or any tracking server. Nothing is opened until first use."""
 

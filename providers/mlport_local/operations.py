@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlport.errors import NotFoundError
+from mlport.errors import NotFoundError, stamped
 from mlport.spi import OperationStatus, State
 from mlport_local import keeper
 from mlport_local.config import LocalConfig
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlport_local.models import LocalModels
 
 
+@stamped("local", "operations")
 class LocalOperations:
     """Ids begin with what they are about: `endpoint/NAME/...` is a keeper's work, `model/NAME/VERSION` was done at once."""
 

@@ -426,7 +426,8 @@ class Caller(asyncio.Protocol):
         if self._answering:
             self._abort()
             return
-        if not self._request_id:
+        if not self.busy:  # no head has come that could say more
+            self._head, self._authorised, self._received = NOBODYS, None, False
             self._request_id = self._board.request_id()
         self._send(refused.status, b"application/json", *self._explained(refused), refused.headers)
         self._finish()

@@ -17,7 +17,7 @@ from mlport_local.endpoint_state import Deployed
 
 
 @contextmanager
-def copied(body: Json, endpoint: Path, token: str) -> Iterator[Deployed]:
+def copied(body: Json, endpoint: Path) -> Iterator[Deployed]:
     """A verified copy under the endpoint's folder, removed again if what it is for fails.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mlport import transfer
 from mlport.bundle import file_digest, tree_bytes, tree_digest
-from mlport.errors import NotFoundError
+from mlport.errors import NotFoundError, stamped
 from mlport.specs import JobSpec, Spec
 from mlport.spi import Finding, InputFact, Json
 from mlport.state.sqlite import SqliteStateStore
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlport_local.operations import LocalOperations
 
 
+@stamped("local", "session")
 class LocalSession:
     """The roles of one root. Submits are idempotent by token, so `find` lags by nothing."""
 

@@ -106,7 +106,10 @@ class Journal:
         try:
             return send()
         except AmbiguousError as error:
-            found = find()
+            try:
+                found = find()
+            except MlportError as failed:  # no news of it: the intent must stay
+                raise self._unknown(token, find_lag) from failed
             if found is None:
                 raise self._unknown(token, find_lag) from error
             return found

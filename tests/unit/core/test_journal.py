@@ -37,6 +37,7 @@ class Vendor:
     now: float = 1000.0
     made: list[float] = field(default_factory=list)
     fate: str = "answers"
+    down: bool = False
 
     def send(self) -> str:
         fate, self.fate = self.fate, "answers"
@@ -52,9 +53,15 @@ class Vendor:
             raise KilledError
         if fate == "loses the answer":
             raise AmbiguousError("no answer")
+        if fate == "goes down after":
+            self.down = True
+            raise AmbiguousError("no answer")
         return "job-1"
 
     def find(self) -> str | None:
+        down, self.down = self.down, False
+        if down:
+            raise UnavailableError("no look is possible")
         return "job-1" if any(self.now - when >= self.lag for when in self.made) else None
 
     def submit(self, journal: Journal, what: Plan | None = None) -> str:
@@ -70,7 +77,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStateStore]:
     opened.close()
 
 
-FATES = ["answers", "dies before", "dies after", "loses the request", "loses the answer", "refuses"]
+FATES = ["answers", "dies before", "dies after", "loses the request", "loses the answer", "goes down after", "refuses"]
 TRIES = st.lists(st.tuples(st.sampled_from(FATES), st.floats(0, 2 * LAG)), min_size=1, max_size=6)
 
 
