@@ -70,7 +70,9 @@ class Phone:
             return answer_of(name, self._send(name, address, own, body, timeout))
         except NewConnectionError as error:
             self.forget(name)
-            raise PredictionError(f"endpoint {name!r} cannot be reached at {address.url}: {error}", status=503, hint="it may be starting; look at its state") from error
+            raise PredictionError(
+                f"endpoint {name!r} cannot be reached at {address.url}: {error}", status=503, hint="it may be starting; look at its state"
+            ) from error
 
     def _send(self, name: str, address: Address, own: Mapping[str, str], body: bytes, timeout: float) -> urllib3.BaseHTTPResponse:
         if not address.url:
@@ -136,7 +138,9 @@ def answer_of(name: str, response: urllib3.BaseHTTPResponse) -> Answer:
     try:
         predictions = json.loads(response.data)["predictions"]
     except (ValueError, KeyError, TypeError) as error:
-        raise PredictionError(f"endpoint {name!r} answered with no predictions: {response.data[:200]!r}", status=response.status, request_id=request_id) from error
+        raise PredictionError(
+            f"endpoint {name!r} answered with no predictions: {response.data[:200]!r}", status=response.status, request_id=request_id
+        ) from error
     return Answer(predictions, request_id or "", response.headers.get("x-mlport-deployment"), response.headers.get("x-mlport-version"))
 
 

@@ -143,7 +143,9 @@ class EndpointStore:
             if found := self.find(token):
                 return found
             self.refuse_taken(name)
-            connection.execute("INSERT INTO endpoints (name, generation, desired, created) VALUES (?, 1, ?, ?)", (name, _text(desired), time.time()))
+            connection.execute(
+                "INSERT INTO endpoints (name, generation, desired, created) VALUES (?, 1, ?, ?)", (name, _text(desired), time.time())
+            )
             made = self._begin(connection, "create", name, token, deployment)
         fault("after-endpoint-create")
         return made
@@ -164,9 +166,14 @@ class EndpointStore:
                 return found
             row = self.get(name)
             if row.under_way:
-                raise BusyError(f"endpoint {name!r}: {row.under_way.kind} is under way", provider="local", operation=kind, native_code=row.under_way.id)
+                raise BusyError(
+                    f"endpoint {name!r}: {row.under_way.kind} is under way", provider="local", operation=kind, native_code=row.under_way.id
+                )
             if etag is not None and etag != str(row.generation):
-                raise ConflictError(f"endpoint {name!r} changed since you looked: its etag is {row.generation}, not {etag}", hint="look again and decide anew")
+                raise ConflictError(
+                    f"endpoint {name!r} changed since you looked: its etag is {row.generation}, not {etag}",
+                    hint="look again and decide anew",
+                )
             self._put(connection, name, change(row.desired))
             made = self._begin(connection, kind, name, token, deployment)
         fault(f"after-endpoint-{kind}")
@@ -179,7 +186,9 @@ class EndpointStore:
             return self.find(token) or self._begin(connection, kind, name, token, None, state="SUCCEEDED")
 
     @staticmethod
-    def _begin(connection: sqlite3.Connection, kind: str, name: str, token: str, deployment: str | None, state: str = "RUNNING") -> Mutation:
+    def _begin(
+        connection: sqlite3.Connection, kind: str, name: str, token: str, deployment: str | None, state: str = "RUNNING"
+    ) -> Mutation:
         mutation = Mutation(f"endpoint/{name}/{kind}-{secrets.token_hex(4)}", token, kind, name, deployment, state, "")
         now = time.time()
         connection.execute(
@@ -237,7 +246,8 @@ class EndpointStore:
     @staticmethod
     def _end(connection: sqlite3.Connection, mutation: Mutation, state: str, reason: str) -> None:
         connection.execute(
-            "UPDATE endpoint_operations SET state = ?, reason = ?, ended = ? WHERE id = ? AND state = 'RUNNING'", (state, reason, time.time(), mutation.id)
+            "UPDATE endpoint_operations SET state = ?, reason = ?, ended = ? WHERE id = ? AND state = 'RUNNING'",
+            (state, reason, time.time(), mutation.id),
         )
 
 

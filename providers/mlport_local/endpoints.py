@@ -111,7 +111,10 @@ class LocalEndpoints:
 
         def shift(desired: Desired) -> Desired:
             if set(split) != set(desired.deployments):
-                raise ConflictError(f"the split names {sorted(split)}, and {name!r} has {sorted(desired.deployments)}", hint="name each deployment, with 0 for none")
+                raise ConflictError(
+                    f"the split names {sorted(split)}, and {name!r} has {sorted(desired.deployments)}",
+                    hint="name each deployment, with 0 for none",
+                )
             return replace(desired, split=dict(split))
 
         return self._begun(self._store.change(name, shift, kind="set_traffic", token=token, etag=etag))
@@ -159,7 +162,11 @@ class LocalEndpoints:
         def rotate(desired: Desired) -> Desired:
             if desired.auth != "key":
                 raise ConflictError(f"endpoint {name!r} asks for no key")
-            old = [replace(known, until=min(known.until or until, until)) for known in desired.keys if known.until is None or known.until > time.time()]
+            old = [
+                replace(known, until=min(known.until or until, until))
+                for known in desired.keys
+                if known.until is None or known.until > time.time()
+            ]
             return replace(desired, keys=(Key(keys.digest(key)), *old))
 
         made = self._store.change(name, rotate, kind="rotate_key", token=token)
@@ -253,4 +260,6 @@ def _refuse_present(desired: Desired, name: str, deployment: str) -> None:
 
 
 def _wanted(row: Row, query: Query) -> bool:
-    return (query.name is None or row.name == query.name) and all(row.desired.labels.get(key) == value for key, value in query.labels.items())
+    return (query.name is None or row.name == query.name) and all(
+        row.desired.labels.get(key) == value for key, value in query.labels.items()
+    )

@@ -29,7 +29,9 @@ _NOT_FOR_WORKERS = (
     | {b"expect", b"authorization", b"x-api-key", b"x-request-id", b"x-caller-id", b"x-mlport-deployment", b"x-mlport-version"}
 )
 _NOT_FOR_CALLERS = _HOP_BY_HOP | _FRAMING | {b"x-request-id", b"x-mlport-deployment", b"x-mlport-version"}
-_SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key", b"x-mlport-deployment", b"x-request-id"))
+_SINGLE = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key", b"x-mlport-deployment", b"x-request-id")
+)
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours

@@ -8,13 +8,14 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 
 from mlport.errors import ConflictError, NotFoundError, stamped
-from mlport.spi import Artifact, JobResult, JobStatus, Json, LogPage, Page, Plan, Query, Usage
+from mlport.metrics import points
+from mlport.spi import Artifact, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, Usage
 from mlport_local import listing, logs, mlflow_schema, pool, process, queue
 from mlport_local.config import LocalConfig
 from mlport_local.engine import Connections, translated, writing
@@ -111,6 +112,14 @@ class LocalJobs:
         if row["state"] not in queue.TERMINAL:
             raise ConflictError(f"job {job_id} is {row['state']} and has no result yet", hint="wait for it")
         return job_result(json.loads(row["result"] or "{}"))
+
+    def metrics(self, job_id: str) -> Sequence[MetricPoint]:
+        self._row(job_id, "id")
+        path = self.layout.job(job_id) / "metrics.jsonl"
+        if not path.exists():
+            return ()
+        with path.open("rb") as lines:
+            return points(lines)
 
     def logs(self, job_id: str, *, after: str | None = None) -> LogPage:
         self._reconcile()

@@ -94,7 +94,9 @@ class Keeper:
         now = time.monotonic()
         self._router.adopt(observed.router.identity, now)
         for name, seen in observed.workers.items():
-            hand = self._workers[name] = Hand(name, self._log(f"worker-{name}"), served=seen.ready, restarts=seen.restarts, reason=seen.reason)
+            hand = self._workers[name] = Hand(
+                name, self._log(f"worker-{name}"), served=seen.ready, restarts=seen.restarts, reason=seen.reason
+            )
             hand.adopt(seen.identity, now)
         known = {hand.identity for hand in self._hands()}
         process.end_all(lambda: [found for found in staff.marked(self._folder) if found not in known], grace=END_SECONDS)
@@ -219,7 +221,16 @@ class Keeper:
             return
         path = self._run / control.CONTROL
         path.unlink(missing_ok=True)
-        arguments = ("--fd", str(process.HANDED_OVER), "--control", str(path), "--observed", str(self._folder / "observed"), "--endpoint", self._name)
+        arguments = (
+            "--fd",
+            str(process.HANDED_OVER),
+            "--control",
+            str(path),
+            "--observed",
+            str(self._folder / "observed"),
+            "--endpoint",
+            self._name,
+        )
         command, env = staff.python("mlport_local.router", *arguments), staff.environment(self._folder, {})
         self._router.start(command, env, now, hand_over=listener.fileno())
         self._write_workers()
@@ -356,7 +367,9 @@ def ensure(layout: Layout, name: str) -> None:
     try:
         env = staff.environment(folder, {})
         env.pop(staff.MARK)
-        process.start_detached(staff.python("mlport_local.keeper", str(layout.root), name), env, log=folder / "logs" / "keeper.log", hand_over=lock)
+        process.start_detached(
+            staff.python("mlport_local.keeper", str(layout.root), name), env, log=folder / "logs" / "keeper.log", hand_over=lock
+        )
     finally:
         os.close(lock)
 

@@ -32,7 +32,21 @@ def response_head(head: bytes, method: bytes, request_id: bytes) -> ResponseHead
 class Line(asyncio.Protocol):
     """Carries one request at a time; goes back to its target's idle ones when the answer is whole."""
 
-    __slots__ = ("_board", "_buffer", "_caller", "_chunks", "_head", "_left", "_method", "_paused", "_request_id", "_target", "_transport", "deadline", "usable")
+    __slots__ = (
+        "_board",
+        "_buffer",
+        "_caller",
+        "_chunks",
+        "_head",
+        "_left",
+        "_method",
+        "_paused",
+        "_request_id",
+        "_target",
+        "_transport",
+        "deadline",
+        "usable",
+    )
 
     def __init__(self, board: Switchboard, target: Target) -> None:
         self._board, self._target = board, target

@@ -24,7 +24,10 @@ class _Router(Collector):
         self._board = board
 
     def collect(self) -> Iterator[Metric]:
-        names, answers = ["endpoint", "deployment"], {"requests": "all answers", "errors": "answers of 500 and above", "rejected": "answers of 400 to 499"}
+        names, answers = (
+            ["endpoint", "deployment"],
+            {"requests": "all answers", "errors": "answers of 500 and above", "rejected": "answers of 400 to 499"},
+        )
         endpoint = self._board.endpoint
         for kind, text in answers.items():
             family = CounterMetricFamily(f"mlport_{kind}", f"{text}, by deployment", labels=names)
@@ -41,7 +44,9 @@ class _Router(Collector):
         yield busy
         yield GaugeMetricFamily("mlport_callers", "open connections", value=len(self._board.callers))
         for event in ("unauthorized", "refused", "hung_up"):
-            yield CounterMetricFamily(f"mlport_{event}", f"requests that ended so before a deployment answered: {event}", value=self._board.counters[event])
+            yield CounterMetricFamily(
+                f"mlport_{event}", f"requests that ended so before a deployment answered: {event}", value=self._board.counters[event]
+            )
 
 
 def _buckets(tally: Tally) -> list[tuple[str, float]]:

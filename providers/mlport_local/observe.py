@@ -126,7 +126,9 @@ def observation(folder: Path, window: Window) -> Observation:
             total[1] += errors
             total[2] += rejected
             total[3].update({int(number): count for number, count in bins.items()})
-    return Observation(window, min(_complete_until(folder), window.end), tuple(_observed(name, total) for name, total in sorted(sums.items())))
+    return Observation(
+        window, min(_complete_until(folder), window.end), tuple(_observed(name, total) for name, total in sorted(sums.items()))
+    )
 
 
 def _observed(name: str, total: list[Any]) -> Observed:

@@ -366,7 +366,8 @@ class Caller(asyncio.Protocol):
             self._keep = False  # the worker answered before it had it all
         connection = b"" if self._keep and head.modern else (b"connection: keep-alive\r\n" if self._keep else b"connection: close\r\n")
         self._transport.write(
-            b"%s%s%sx-request-id: %s\r\n%s%s\r\n%s" % (status_line(status), forward, framing, self._request_id, target.signature, connection, body)
+            b"%s%s%sx-request-id: %s\r\n%s%s\r\n%s"
+            % (status_line(status), forward, framing, self._request_id, target.signature, connection, body)
         )
 
     def answer_more(self, body: bytes) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-from mlport.mlport_runner import parse_metrics
+from mlport.metrics import entries
 from mlport.spi import Json, State
 from mlport_local.tracking import JOB_TAG
 
@@ -93,35 +91,6 @@ def _input(fact: Mapping[str, Any]) -> str:
 
 
 def points(lines: Iterable[bytes], default_time: int) -> Iterator[Point]:
-    """The values in a job's metrics file, in the runner's own reading of it.
-
-    Without a step a value gets its number among those of the same name, and without a time the default,
-    so that the same file always gives the same points.
-    """
-    seen: Counter[str] = Counter()
-    for line in lines:
-        values = parse_metrics(line)
-        if values:
-            step, time = _when(json.loads(line))
-            for name, value in values.items():
-                yield Point(key(name), value, seen[name] if step is None else step, default_time if time is None else time)
-            seen.update(values.keys())
-
-
-def _when(entry: Json) -> tuple[int | None, int | None]:
-    """The step, and the time in milliseconds, given in seconds since 1970 or as ISO 8601; None for what is neither."""
-    step, time = entry.get("step"), entry.get("time")
-    return (int(step) if _is_number(step) else None), _milliseconds(time)
-
-
-def _milliseconds(time: Any) -> int | None:
-    if _is_number(time):
-        return int(time * 1000)
-    try:
-        return int(datetime.fromisoformat(time).timestamp() * 1000) if isinstance(time, str) else None
-    except ValueError:
-        return None
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """The values in a job's metrics file; one without a time gets the default, so that the same file gives the same points."""
+    for name, value, step, seconds in entries(lines):
+        yield Point(key(name), value, step, default_time if seconds is None else int(seconds * 1000))

@@ -32,7 +32,9 @@ class Switchboard:
         head_seconds: For a caller's head to arrive.
     """
 
-    def __init__(self, endpoint: str, loop: asyncio.AbstractEventLoop, *, most_body: int, answer_seconds: float, head_seconds: float) -> None:
+    def __init__(
+        self, endpoint: str, loop: asyncio.AbstractEventLoop, *, most_body: int, answer_seconds: float, head_seconds: float
+    ) -> None:
         self.endpoint, self.loop = endpoint, loop
         self.most_body, self.answer_seconds, self.head_seconds = most_body, answer_seconds, head_seconds
         self.table: Table = EMPTY

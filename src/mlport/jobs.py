@@ -137,7 +137,7 @@ class Jobs:
     def plan(self, spec: JobSpec | BatchSpec) -> Plan:
         """What `submit` would do, without doing it: a dry run."""
         with tempfile.TemporaryDirectory(prefix="mlport-") as folder:
-            return self._prepare(spec, Path(folder))[0]
+            return self.prepare(spec, Path(folder))[0]
 
     def submit(self, spec: JobSpec | BatchSpec, *, key: str | None = None) -> Job:
         """Start a job. With a `key`, however often and from wherever it is asked, once.
@@ -150,13 +150,13 @@ class Jobs:
         """
         client = self._client
         with tempfile.TemporaryDirectory(prefix="mlport-") as folder:
-            plan, bundle = self._prepare(spec, Path(folder))
+            plan, bundle = self.prepare(spec, Path(folder))
             jobs = client.session.jobs
             token = token_for(client.config.target, "job", key)
             job_id = client.journal.once(
                 token,
                 plan,
-                send=lambda: jobs.submit(plan, token=token, bundle=bundle.path if bundle else None, secrets=_secrets(spec)),
+                send=lambda: jobs.submit(plan, token=token, bundle=bundle.path if bundle else None, secrets=secrets_of(spec)),
                 find=lambda: jobs.find(token),
                 name=str,
                 recall=str,
@@ -181,27 +181,34 @@ class Jobs:
         query = Query(name=name, states=frozenset({State(state)}) if state else frozenset(), labels=labels or {})
         return each(lambda page: self._client.session.jobs.list(query, page))
 
-    def _prepare(self, spec: JobSpec | BatchSpec, folder: Path) -> tuple[Plan, Bundle | None]:
+    def prepare(self, spec: JobSpec | BatchSpec, folder: Path) -> tuple[Plan, Bundle | None]:
+        """The plan, and the packed source, which lies in `folder`; nothing is sent."""
         from mlport.specs import BatchSpec
 
         if isinstance(spec, BatchSpec):
             return self._prepare_batch(spec), None
         self._client.require(*spec.requires())
-        _secrets(spec)
-        spec = _absolute(spec)
+        secrets_of(spec)
+        spec = located(spec)
         bundle = pack(spec.source, folder) if spec.source else None
         _require_entrypoint(spec, bundle)
         git = git_state(spec.source) if spec.source else None
-        facts = Facts(
+        code = Facts(
             bundle=bundle.digest if bundle else None,
             bundle_bytes=bundle.bytes if bundle else 0,
             git_commit=git.commit if git else None,
             git_dirty=git.dirty if git else None,
+        )
+        return self._client.plan(spec, self.facts(spec, code)), bundle
+
+    def facts(self, spec: JobSpec, code: Facts) -> Facts:
+        """What is so now: inputs, machine and labels. `code` says what the source was when it was packed."""
+        return replace(
+            code,
             inputs={name: self._input(name, uri) for name, uri in spec.inputs.items()},
             labels=self._client.stamps(spec.labels, spec.ttl),
             machine=self._client.session.facts(spec),
         )
-        return self._client.plan(spec, facts), bundle
 
     def _prepare_batch(self, spec: BatchSpec) -> Plan:
         client = self._client
@@ -225,7 +232,8 @@ class Jobs:
             raise SpecError(f"{field or f'JobSpec.inputs.{name}'}: {uri} does not exist", hint=error.hint) from error
 
 
-def _absolute(spec: JobSpec) -> JobSpec:
+def located(spec: JobSpec) -> JobSpec:
+    """The same spec, with absolute paths."""
     source = str(Path(spec.source).absolute()) if spec.source else None
     return spec.model_copy(update={"inputs": {name: _located(uri) for name, uri in spec.inputs.items()}, "source": source})
 
@@ -250,7 +258,8 @@ def _located(uri: str) -> str:
     return uri if is_url(uri) else str(local_path(uri).expanduser().absolute())
 
 
-def _secrets(spec: JobSpec | BatchSpec) -> dict[str, str]:
+def secrets_of(spec: JobSpec | BatchSpec) -> dict[str, str]:
+    """The values of the spec's secrets, from this environment. Raises SpecError for one that is not there."""
     names = getattr(spec, "secrets", ())
     missing = [name for name in names if name not in os.environ]
     if missing:

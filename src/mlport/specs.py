@@ -5,16 +5,23 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from math import prod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    Tag,
     ValidationError,
     model_serializer,
     model_validator,
@@ -330,3 +337,185 @@ class ModelSpec(Spec):
             yield Capability.MODEL_TAGS
         if self.job_id is not None:
             yield Capability.MODEL_LINEAGE
+
+
+Number = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+
+
+class Range(Spec):
+    """Numbers from `low` to `high`, both included: whole ones if both are whole."""
+
+    low: Number
+    high: Number
+    log: bool = False
+    """Search evenly over orders of magnitude."""
+    step: Number | None = None
+    """Only `low`, `low + step`, ...; a grid needs it, unless the numbers are whole."""
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def size(self) -> int | None:
+        """How many values there are, None if they are too many to count."""
+        if self.whole or self.step is not None:
+            return int((self.high - self.low) / (self.step or 1) + 1e-9) + 1
+        return 1 if self.low == self.high else None
+
+    def _contradiction(self) -> str | None:
+        if self.low > self.high:
+            return f"low {self.low} is more than high {self.high}"
+        if self.log and (self.low <= 0 or self.step is not None):
+            return f"log needs low above 0 and no step (got low {self.low}, step {self.step})"
+        if self.step is not None and (self.step <= 0 or (self.whole and not isinstance(self.step, int))):
+            return f"step {self.step} must be above 0, and whole where low and high are"
+        return None
+
+
+def parse_choices(value: object) -> object:
+    """`{values = [...]}` as the list itself; anything else unchanged."""
+    return value["values"] if isinstance(value, dict) and value.keys() == {"values"} else value
+
+
+def _dimension(value: object) -> str:
+    return "range" if isinstance(value, dict | Range) else "choices"
+
+
+Choices = Annotated[tuple[StrictBool | StrictInt | StrictFloat | StrictStr, ...], Field(min_length=1)]
+Dimension = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_dimension), BeforeValidator(parse_choices)
+]
+
+
+class Stopping(Spec):
+    """End trials early that fall behind, going by the metric that they log while they run.
+
+    `median`: a trial whose best value so far is worse than the median of the others' at that step.
+    `halving`: at the steps `min_steps`, times `factor`, times `factor` again, ... only the best 1/`factor` go on.
+    """
+
+    rule: Literal["median", "halving"] = "median"
+    min_trials: int = Field(4, ge=1)
+    """How many others must have got that far before any is ended."""
+    min_steps: int = Field(1, ge=1)
+    """No trial is ended before this step."""
+    factor: int = Field(3, ge=2)
+    """Of `halving`: which share goes on."""
+
+
+class SweepSpec(Spec):
+    """Many runs of one job with different parameters, in search of the best value of a metric."""
+
+    name: Name
+    job: JobSpec
+    """What each trial runs; its own `params` are kept beside those searched."""
+    space: dict[str, Dimension] = Field(min_length=1)
+    """For each parameter a range `{low, high, log?, step?}` or a list of choices."""
+    metric: str = Field(min_length=1)
+    """The metric to go by, as the job logs it to `MLPORT_METRICS`; its last value counts."""
+    direction: Literal["maximize", "minimize"]
+    algorithm: Literal["grid", "random", "bayesian"] = "bayesian"
+    max_trials: int | None = Field(None, ge=1, le=10_000)
+    """How many trials at most; a grid is run whole if not set, the others need it."""
+    parallel: int = Field(1, ge=1, le=1000)
+    """How many trials at a time."""
+    stopping: Stopping | None = None
+    """End trials early that fall behind; none are if not set."""
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    """Makes the search repeatable, as far as trials end in the same order."""
+    timeout: Duration | None = None
+    """The longest that the whole sweep may take; what runs then is cancelled."""
+    max_failures: int = Field(3, ge=0)
+    """With more failed trials than this the sweep fails."""
+    labels: dict[str, str] = {}
+
+    @property
+    def size(self) -> int | None:
+        """How many different trials there are, None if they are too many to count."""
+        sizes = [each.size if isinstance(each, Range) else len(set(map(repr, each))) for each in self.space.values()]
+        return None if None in sizes else prod(size for size in sizes if size is not None)
+
+    @property
+    def trials(self) -> int:
+        """How many trials it runs at most."""
+        return min(number for number in (self.max_trials, self.size) if number is not None)
+
+    def _contradiction(self) -> str | None:
+        if self.algorithm == "grid" and self.size is None:
+            endless = [name for name, each in self.space.items() if isinstance(each, Range) and each.size is None]
+            return f"a grid over {', '.join(endless)} has no end: give a step, or a list of values"
+        if self.algorithm != "grid" and self.max_trials is None:
+            return f"max_trials is required for a {self.algorithm} search"
+        if self.algorithm == "grid" and self.trials > 10_000:
+            return f"the grid has {self.size} trials; set max_trials, or take larger steps"
+        return None
+
+    def _needs(self) -> Iterator[Capability]:
+        yield Capability.SWEEP
+        yield Capability.JOB_METRICS
+        yield Capability.JOB_CANCEL
+        yield from self.job._needs()
+        if self.stopping is not None:
+            yield Capability.JOB_METRICS_LIVE
+
+
+class ScheduleSpec(Spec):
+    """Start a job or a batch by the clock. The code is kept as it is now; inputs are read anew at each firing."""
+
+    name: Name
+    cron: str
+    """Minute, hour, day of the month, month, day of the week: `30 6 * * 1-5`."""
+    time_zone: str = "UTC"
+    """The clock that `cron` goes by, such as `Europe/Berlin`."""
+    job: JobSpec | None = None
+    batch: BatchSpec | None = None
+    """Its `output` must hold `{time}`, which becomes the firing's time, for each needs a folder of its own."""
+    jitter: Duration | None = None
+    """Start later by up to this much, each firing by an amount of its own, so that not all start at once."""
+    start: datetime | None = None
+    """No firing before this; on the clock of `time_zone` if it names no zone itself."""
+    end: datetime | None = None
+    """No firing from this on."""
+    catch_up: Literal["once", "none"] = "once"
+    """What becomes of firings missed while nobody was there to start them: one run for all of them, or nothing."""
+    max_concurrent: int | None = Field(None, ge=1)
+    """How many of its runs may go on at once; a firing that finds no place counts as missed."""
+    paused: bool = False
+    """Made, but not started before it is resumed."""
+    labels: dict[str, str] = {}
+    options: dict[str, dict[str, Any]] = {}
+
+    @property
+    def work(self) -> JobSpec | BatchSpec:
+        """What it starts."""
+        found = self.job or self.batch
+        assert found is not None  # noqa: S101 - validated
+        return found
+
+    def _contradiction(self) -> str | None:
+        from mlport.scheduling.cron import Cron
+
+        if (self.job is None) == (self.batch is None):
+            return "exactly one of job and batch is to be given"
+        if self.batch is not None and "{time}" not in self.batch.output:
+            return f"batch.output {self.batch.output!r} must hold {{time}}: each firing needs a folder of its own"
+        try:
+            cron = Cron.parse(self.cron, self.time_zone)
+        except ValueError as error:
+            return f"cron and time_zone: {error}"
+        if self.start and self.end and cron.moment(self.start) >= cron.moment(self.end):
+            return f"start {self.start} is not before end {self.end}"
+        if self.jitter and self.jitter >= (gap := cron.shortest_gap()):
+            return f"jitter {self.jitter} must be less than the {gap} between two firings"
+        return None
+
+    def _needs(self) -> Iterator[Capability]:
+        yield Capability.SCHEDULE
+        yield from self.work._needs()
+        if self.jitter is not None:
+            yield Capability.SCHEDULE_JITTER
+        if self.max_concurrent is not None:
+            yield Capability.SCHEDULE_LIMIT
+        if self.start is not None or self.end is not None:
+            yield Capability.SCHEDULE_WINDOW

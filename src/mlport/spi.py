@@ -58,6 +58,18 @@ class State(StrEnum):
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
+class ScheduleState(StrEnum):
+    """Where a schedule is."""
+
+    CREATING = "CREATING"
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    ENDED = "ENDED"  # past its end; it fires no more
+    DELETING = "DELETING"
+    FAILED = "FAILED"
+    UNKNOWN = "UNKNOWN"
+
+
 class EndpointState(StrEnum):
     """Where an endpoint or a deployment is."""
 
@@ -224,6 +236,16 @@ class JobResult:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One value that a job logged. `step` is its own, or its number among those of its name, counted from 0."""
+
+    name: str
+    value: float
+    step: int
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LogPage:
     """Whole lines from a cursor on. `after` goes into the next call; `complete` says that no more will come.
 
@@ -305,6 +327,44 @@ class EndpointRecord:
     def split(self) -> dict[str, int]:
         """The whole split: integer percent by deployment name."""
         return {deployment.name: deployment.percent for deployment in self.deployments}
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    """A schedule as the provider sees it. `spec` is the ScheduleSpec as plain data; `native_name` the vendor's name or id.
+
+    `next` is when it fires next, None while it is paused, ended, or where the vendor does not say.
+    """
+
+    name: str
+    state: ScheduleState
+    native_state: str
+    cron: str
+    time_zone: str
+    spec: Json
+    created: datetime | None = None
+    next: datetime | None = None
+    last: datetime | None = None
+    token: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    native_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One start by the clock: `scheduled` for, `fired` at, and the job or the error that it became.
+
+    `merged` is how many earlier firings, missed, this one stands for. Neither job nor error: it was left out, and `reason`
+    says why, or it is still under way. Where the vendor makes the job, `scheduled` may be when it did.
+    """
+
+    scheduled: datetime
+    fired: datetime | None = None
+    job_id: str | None = None
+    error: str = ""
+    merged: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +465,12 @@ class Jobs(Protocol):
     def result(self, job_id: str) -> JobResult:
         """What an ended job left. Raises ConflictError while it runs."""
 
+    def metrics(self, job_id: str) -> Sequence[MetricPoint]:
+        """What the job has logged so far, oldest first. Of a running job only where JOB_METRICS_LIVE is available.
+
+        Where only each metric's last value is kept, that is the one point; [] where nothing can be read yet.
+        """
+
     def logs(self, job_id: str, *, after: str | None = None) -> LogPage:
         """The next whole lines after a cursor; an empty page that is not complete means: ask again later."""
 
@@ -492,6 +558,35 @@ class Endpoints(Protocol):
     def observe(self, name: str, window: Window) -> Observation: ...
 
 
+class Schedules(Protocol):
+    """Jobs started by the clock. Where the vendor has no clock of its own, `mlport.scheduling.stored` is this role."""
+
+    def create(self, plan: Plan, *, token: str, bundle: Path | None = None) -> str:
+        """Begin to make it, or find it made: the same token gives the same schedule; its name. `get` tells when it is there.
+
+        Raises ConflictError when another schedule has that name.
+        """
+
+    def find(self, token: str) -> str | None:
+        """The name of the schedule that carries this token."""
+
+    def get(self, name: str) -> ScheduleRecord: ...
+
+    def list(self, query: Query, page: str | None = None) -> Page[ScheduleRecord]: ...
+
+    def pause(self, name: str) -> None:
+        """Fire no more until `resume`. What runs goes on."""
+
+    def resume(self, name: str) -> None:
+        """Fire again, from the next time on: what a pause left out is not caught up."""
+
+    def delete(self, name: str) -> bool:
+        """Take the next step of removing it, at most one mutation; True once it is gone. Jobs that it started stay."""
+
+    def firings(self, name: str, page: str | None = None) -> Page[Firing]:
+        """What it started, newest first, as far back as the provider remembers."""
+
+
 class Operations(Protocol):
     """Long mutations by their id, from any process. A mutation may be done when it returns: its first look says so."""
 
@@ -558,6 +653,10 @@ class Session(Protocol):
     def endpoints(self) -> Endpoints: ...
 
     @property
+    def schedules(self) -> Schedules:
+        """Raises UnsupportedError where SCHEDULE is absent."""
+
+    @property
     def operations(self) -> Operations: ...
 
     @property
@@ -572,6 +671,14 @@ class Session(Protocol):
         """The identity of an input that the provider will read. Raises NotFoundError when it is not there."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Reconciles(Protocol):
+    """A session whose work must be looked after by someone, for example after a reboot. `mlport agent` calls it again and again."""
+
+    def reconcile(self) -> None:
+        """See that everything that should run does. Never waits, and does nothing when all is well."""
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 Run it against a profile, a target URL, or the bare name of an installed provider:
 
     pytest --pyargs mlport.testing.suite --profile=local
-    pytest --pyargs mlport.testing.suite --profile=sagemaker://eu-west-1 --other-profile=second-account
+    pytest --pyargs mlport.testing.suite --profile=prod --other-profile=prod-of-another-account
 
 The plug-in `mlport.testing.plugin` adds the options; `mlport.testing.suite` holds the tests; `needs` marks what a test
 relies on. A test that needs what the provider declares absent is replaced by one that sees it refused.

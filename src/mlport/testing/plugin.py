@@ -99,5 +99,6 @@ def pytest_mlport_testing_config(profile: str, account: int, folder: Path) -> st
     if account == 0:
         return profile
     url = urlsplit(profile)
-    is_path = bool(url.scheme) and not url.netloc and url.path not in ("", "/")
-    return url._replace(path=f"{url.path.rstrip('/')}-other").geturl() if is_path else None
+    if not url.scheme or url.netloc or url.path in ("", "/"):
+        return None
+    return f"{url.scheme}://{url.path.rstrip('/')}-other{f'?{url.query}' if url.query else ''}"

@@ -7,13 +7,14 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import mlport.mlport_runner
 from mlport.errors import ConflictError, NotFoundError, stamped
-from mlport.spi import Artifact, Cause, JobResult, JobStatus, Json, LogPage, Page, Plan, Query, State, Usage
+from mlport.metrics import points
+from mlport.spi import Artifact, Cause, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, State, Usage
 from mlport_sample import files
 from mlport_sample.config import SampleConfig
 
@@ -108,6 +109,10 @@ class SampleJobs:
         return JobResult(
             found.get("exit_code"), found.get("metrics", {}), outputs, Usage(**found.get("usage", {})), found.get("resolved", {})
         )
+
+    def metrics(self, job_id: str) -> Sequence[MetricPoint]:
+        log = self._folder(job_id) / "metrics.jsonl"
+        return points(log.read_bytes().splitlines()) if log.exists() else ()
 
     def logs(self, job_id: str, *, after: str | None = None) -> LogPage:
         ended = self.status(job_id).state.terminal  # asked first: what is read after the end is all there is

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mlport.capabilities import Capability as C
-from mlport.capabilities import absent, native, not_yet, total
+from mlport.capabilities import absent, composed, native, not_yet, total
 
+_AGENT = "by `mlport agent`"
 _SMALL = "the sample shows the interface, and stays small"
 _ONE_PROCESS = "the sample answers from one process an endpoint"
 
@@ -24,9 +25,13 @@ SUPPORTS = total(
         C.JOB_NODES: absent("one process a job"),
         C.JOB_SPOT: absent("there is no spot market in a folder"),
         C.JOB_METRICS: native("by the runner"),
+        C.JOB_METRICS_LIVE: native("the same file, while the program appends to it"),
         C.JOB_SECRETS: native("in the process's environment only"),
-        C.SWEEP: not_yet(_SMALL),
-        C.SCHEDULE: not_yet(_SMALL),
+        C.SWEEP: composed("trials are jobs; mlport chooses their parameters"),
+        C.SCHEDULE: composed(_AGENT),
+        C.SCHEDULE_JITTER: composed(_AGENT),
+        C.SCHEDULE_LIMIT: composed(_AGENT),
+        C.SCHEDULE_WINDOW: composed(_AGENT),
         C.BATCH: not_yet(_SMALL),
         C.MODEL_REGISTER: native("a folder for each version"),
         C.MODEL_ALIAS: native("one file a model"),

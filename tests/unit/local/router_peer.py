@@ -1,6 +1,6 @@
 """A worker for the router's tests: a real HTTP server on a unix socket that does what the path says and counts what it is asked.
 
-    python router_peer.py SOCKET NAME
+python router_peer.py SOCKET NAME
 """
 
 import asyncio
@@ -82,7 +82,10 @@ async def respond(  # noqa: C901 - a table of paths
         case "/large":
             body = b"x" * int(argument)
     length = len(body)
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%s\r\n" % (length, echoed) + (b"" if method == "HEAD" else body))
+    writer.write(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%s\r\n" % (length, echoed)
+        + (b"" if method == "HEAD" else body)
+    )
 
 
 async def main(path: str) -> None:

@@ -74,7 +74,9 @@ class Rig:
                 self.start_peer(name)
         self.percents = percents
         self.generation += 1
-        deployments = {name: {"socket": str(self.folder / name), "version": f"{name}1", "percent": share} for name, share in percents.items()}
+        deployments = {
+            name: {"socket": str(self.folder / name), "version": f"{name}1", "percent": share} for name, share in percents.items()
+        }
         keys = [{"sha256": hashlib.sha256(KEY.encode()).hexdigest()}] if self.auth else None
         message = {"do": "table", "generation": self.generation, "deployments": deployments, "digests": keys}
         until(lambda: self.try_to_tell(message))
@@ -201,7 +203,9 @@ def test_chunked_requests_pass_whole(steady: Rig, sizes: list[int]) -> None:
 
 def test_one_connection_carries_many_requests_also_pipelined(steady: Rig) -> None:
     with connected(steady.address) as talk:
-        requests = [b"POST /echo HTTP/1.1\r\n" + HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body) for body in (b"1", b"22", b"", b"4444")]
+        requests = [
+            b"POST /echo HTTP/1.1\r\n" + HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body) for body in (b"1", b"22", b"", b"4444")
+        ]
         talk.sendall(b"".join(requests))
         stream = talk.makefile("rb")
         assert [read_answer(stream)[2] for _ in requests] == [b"1", b"22", b"", b"4444"]
@@ -236,7 +240,10 @@ def test_answers_without_a_body(steady: Rig) -> None:
         assert read_answer(stream)[::2] == (200, b"")
 
 
-@pytest.mark.parametrize(("version", "field", "closes"), [(b"1.0", b"", True), (b"1.0", b"connection: keep-alive\r\n", False), (b"1.1", b"connection: close\r\n", True)])
+@pytest.mark.parametrize(
+    ("version", "field", "closes"),
+    [(b"1.0", b"", True), (b"1.0", b"connection: keep-alive\r\n", False), (b"1.1", b"connection: close\r\n", True)],
+)
 def test_who_wants_the_connection_closed_gets_it_closed(steady: Rig, version: bytes, field: bytes, closes: bool) -> None:
     with connected(steady.address) as talk:
         talk.sendall(b"POST /echo HTTP/" + version + b"\r\n" + HEAD + field + b"content-length: 2\r\n\r\nok")
@@ -274,7 +281,17 @@ def process_memory(pid: int) -> int:
 # ------------------------------------------------------------------ what is refused
 
 
-@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {KEY}"}, {"authorization": KEY}, {"x-api-key": KEY + "x"}, {"x-api-key": ""}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {KEY}"},
+        {"authorization": KEY},
+        {"x-api-key": KEY + "x"},
+        {"x-api-key": ""},
+    ],
+)
 def test_a_key_that_is_not_good_is_rejected(steady: Rig, headers: dict[str, str]) -> None:
     before = steady.seen("a")["requests"]
     with urllib3.PoolManager(retries=False) as pool:
@@ -292,7 +309,9 @@ def test_a_head_that_repeats_is_examined_again_when_the_keys_change(rig: Rig) ->
             talk.sendall(head)
             assert read_answer(stream)[0] == 200
         deployments = {"a": {"socket": str(rig.folder / "a"), "version": "1", "percent": 100}}
-        control.tell(rig.folder / "control", {"do": "table", "generation": 9, "deployments": deployments, "digests": [{"sha256": "00" * 32}]})
+        control.tell(
+            rig.folder / "control", {"do": "table", "generation": 9, "deployments": deployments, "digests": [{"sha256": "00" * 32}]}
+        )
         talk.sendall(head)
         assert read_answer(stream)[0] == 401
 

@@ -64,10 +64,15 @@ class Place:
 
     def endpoint(self, name: str, **fields: Any) -> Plan:
         changed = fields.pop("model", {})
-        return self.plan(EndpointSpec.model_validate({"name": name, "deployment": {"model": {"name": "lr", "version": "1"}, "name": "blue"}, **fields}), **changed)
+        return self.plan(
+            EndpointSpec.model_validate({"name": name, "deployment": {"model": {"name": "lr", "version": "1"}, "name": "blue"}, **fields}),
+            **changed,
+        )
 
     def deployment(self, endpoint: str, name: str, **changed: Any) -> Plan:
-        return self.plan(DeploymentSpec.model_validate({"model": {"name": "lr", "version": "2"}, "name": name, "endpoint": endpoint}), "2", **changed)
+        return self.plan(
+            DeploymentSpec.model_validate({"model": {"name": "lr", "version": "2"}, "name": name, "endpoint": endpoint}), "2", **changed
+        )
 
     def ended(self, operation: Operation) -> OperationStatus:
         return until(lambda: status if (status := self.operations.advance(operation.id)).state.terminal else None, 60)  # type: ignore[no-any-return]

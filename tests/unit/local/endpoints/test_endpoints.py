@@ -63,12 +63,21 @@ def test_answers_are_never_mixed_up(live: Any) -> None:
 
 
 def test_numpy_and_times_in_rows_are_taken() -> None:
-    row = {"i": np.int64(3), "f": np.float32(0.5), "b": np.bool_(True), "d": datetime(2026, 1, 2, tzinfo=UTC), "t": np.datetime64("2026-01-02"), "n": None}
+    row = {
+        "i": np.int64(3),
+        "f": np.float32(0.5),
+        "b": np.bool_(True),
+        "d": datetime(2026, 1, 2, tzinfo=UTC),
+        "t": np.datetime64("2026-01-02"),
+        "n": None,
+    }
     (data,) = json.loads(calls.body_of([row]))["dataframe_split"]["data"]
     assert data == [3, 0.5, True, "2026-01-02T00:00:00Z", "2026-01-02", None]
 
 
-@pytest.mark.parametrize(("rows", "says"), [([], "at least one"), ([{"a": 1, "b": 2}, {"a": 1}], "row 1 .*lacks b"), ([{"a": object()}], "no JSON form")])
+@pytest.mark.parametrize(
+    ("rows", "says"), [([], "at least one"), ([{"a": 1, "b": 2}, {"a": 1}], "row 1 .*lacks b"), ([{"a": object()}], "no JSON form")]
+)
 def test_rows_that_cannot_be_sent_are_refused_before_anything_is(rows: list[dict[str, Any]], says: str) -> None:
     with pytest.raises(SpecError, match=says):
         calls.body_of(rows)
@@ -84,7 +93,9 @@ def test_what_the_model_refuses_comes_back_with_status_and_request_id(live: Any)
     assert unknown.value.status == 404
 
 
-@pytest.mark.parametrize("split", [{"blue": 90, "green": 0}, {"blue": 110, "green": -10}, {"blue": 99.5, "green": 0.5}, {"blue": True, "green": 99}])
+@pytest.mark.parametrize(
+    "split", [{"blue": 90, "green": 0}, {"blue": 110, "green": -10}, {"blue": 99.5, "green": 0.5}, {"blue": True, "green": 99}]
+)
 def test_a_split_that_is_no_split_is_refused(live: Any, split: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match="split"):
         live.endpoints.set_traffic("live", split, token=live.token())
@@ -125,7 +136,9 @@ def test_one_mutation_at_a_time_and_no_undeploy_under_traffic(live: Any) -> None
     assert len(list(live.config.layout.endpoint("live").joinpath("models").iterdir())) == 2
 
 
-def test_a_model_that_cannot_load_fails_with_its_words_and_the_rest_goes_on(live: Any, tmp_path: Path, save_model: Callable[..., None]) -> None:
+def test_a_model_that_cannot_load_fails_with_its_words_and_the_rest_goes_on(
+    live: Any, tmp_path: Path, save_model: Callable[..., None]
+) -> None:
     save_model(tmp_path / "broken", broken=True)
     broken = {"uri": str(tmp_path / "broken"), "digest": None}
     status = live.ended(live.endpoints.deploy(live.deployment("live", "bad", **broken), token=live.token()))

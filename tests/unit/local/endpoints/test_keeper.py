@@ -93,10 +93,16 @@ def test_whoever_was_started_unknown_is_ended(live: Any, until: Callable[..., An
     folder, old = live.config.layout.endpoint("live"), live.keeper("live")
     kill(old)
     until(lambda: not process.alive(old))
-    stray = process.identify(process.start_detached(["/bin/sleep", "600"], staff.environment(folder, {}), log=folder / "logs" / "stray.log"))
+    stray = process.identify(
+        process.start_detached(["/bin/sleep", "600"], staff.environment(folder, {}), log=folder / "logs" / "stray.log")
+    )
     assert stray is not None
-    keeper.ensure(live.config.layout, "live")
-    until(lambda: not process.alive(stray))
+
+    def is_ended_after_a_look() -> bool:
+        keeper.ensure(live.config.layout, "live")
+        return not process.alive(stray)
+
+    until(is_ended_after_a_look)
     live.settled("live")
 
 
