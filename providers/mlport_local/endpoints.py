@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from mlport.errors import ConflictError, NotFoundError, SpecError, stamped
 from mlport.spi import Answer, EndpointRecord, Json, Observation, Operation, Page, Plan, Query, Window
-from mlport_local import calls, keeper, keys, served_models
 from mlport_local.config import LocalConfig
-from mlport_local.endpoint_records import record_of
-from mlport_local.endpoint_state import Desired, Key
-from mlport_local.endpoint_store import EndpointStore, Mutation, Row
 from mlport_local.locks import held
-from mlport_local.observe import observation
+from mlport_local.serving import calls, keeper, keys, served_models
+from mlport_local.serving.endpoint_records import record_of
+from mlport_local.serving.endpoint_state import Desired, Key
+from mlport_local.serving.endpoint_store import EndpointStore, Mutation, Row
+from mlport_local.serving.observe import observation
 
 if TYPE_CHECKING:
     import pyarrow as pa

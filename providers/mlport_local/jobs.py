@@ -16,14 +16,15 @@ from pathlib import Path
 from mlport.errors import ConflictError, NotFoundError, stamped
 from mlport.metrics import points
 from mlport.spi import Artifact, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, Usage
-from mlport_local import listing, logs, mlflow_schema, pool, process, queue
 from mlport_local.config import LocalConfig
-from mlport_local.engine import Connections, translated, writing
+from mlport_local.engine import listing, logs, pool, process, queue
+from mlport_local.engine.database import Connections, translated, writing
+from mlport_local.engine.manifest import settled
+from mlport_local.engine.queue import Limits, NewJob
+from mlport_local.engine.supervisor import secrets_path
 from mlport_local.faults import fault
 from mlport_local.layout import Layout
-from mlport_local.manifest import settled
-from mlport_local.queue import Limits, NewJob
-from mlport_local.supervisor import secrets_path
+from mlport_local.registry import mlflow_schema
 
 
 @stamped("local", "jobs")

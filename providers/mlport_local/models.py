@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from mlport.errors import NotFoundError, UnsupportedError, stamped
 from mlport.spi import Json, ModelRecord, Operation, OperationStatus, Page, Plan, Query, State, VersionRecord
-from mlport_local import model_files as files
-from mlport_local import model_records as records
-from mlport_local import tracking
 from mlport_local.config import LocalConfig
 from mlport_local.locks import held
-from mlport_local.mlflow_errors import translated
-from mlport_local.model_request import refuse_reserved
-from mlport_local.model_search import reads
+from mlport_local.registry import model_files as files
+from mlport_local.registry import model_records as records
+from mlport_local.registry import tracking
+from mlport_local.registry.mlflow_errors import translated
+from mlport_local.registry.model_request import refuse_reserved
+from mlport_local.registry.model_search import reads
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,7 +72,7 @@ class LocalModels:
 
     def _run(self, body: Json, token: str) -> str | None:
         """The job's run; for a server, which keeps files under a run only, one of the version's own where there is no job."""
-        from mlport_local import export
+        from mlport_local.registry import export
 
         if body["job"]:
             run_id = export.run_of(self._config, body["job"])

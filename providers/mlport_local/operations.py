@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from mlport.errors import NotFoundError, stamped
 from mlport.spi import OperationStatus, State
-from mlport_local import keeper
 from mlport_local.config import LocalConfig
-from mlport_local.endpoint_store import EndpointStore
+from mlport_local.serving import keeper
+from mlport_local.serving.endpoint_store import EndpointStore
 
 if TYPE_CHECKING:
     from mlport_local.models import LocalModels

@@ -28,8 +28,8 @@ def plan(config: LocalConfig, spec: Spec, facts: Facts) -> Plan:
 
 
 def _job(config: LocalConfig, spec: JobSpec, facts: Facts) -> tuple[PlanKind, str, Request, dict[str, Any]]:
-    from mlport_local.manifest import job_request
-    from mlport_local.tracking import environment
+    from mlport_local.engine.manifest import job_request
+    from mlport_local.registry.tracking import environment
 
     _fits("JobSpec", spec.compute, facts, nodes=spec.compute.nodes)
     _has_command(spec, facts)
@@ -39,27 +39,27 @@ def _job(config: LocalConfig, spec: JobSpec, facts: Facts) -> tuple[PlanKind, st
 
 
 def _batch(config: LocalConfig, spec: BatchSpec, facts: Facts) -> tuple[PlanKind, str, Request, dict[str, Any]]:
-    from mlport_local.manifest import batch_request
+    from mlport_local.engine.manifest import batch_request
 
     _fits("BatchSpec", spec.compute, facts, nodes=1)
     return "batch", spec.name, Request("engine.submit", batch_request(spec, facts, config)), _machine(spec.compute, facts)
 
 
 def _model(config: LocalConfig, spec: ModelSpec, facts: Facts) -> tuple[PlanKind, str, Request, dict[str, Any]]:
-    from mlport_local.model_request import model_request
+    from mlport_local.registry.model_request import model_request
 
     return "model", spec.name, Request("registry.create_version", model_request(spec, facts, config)), {}
 
 
 def _endpoint(config: LocalConfig, spec: EndpointSpec, facts: Facts) -> tuple[PlanKind, str, Request, dict[str, Any]]:
-    from mlport_local.endpoint_request import endpoint_request
+    from mlport_local.serving.endpoint_request import endpoint_request
 
     _servable(spec.deployment, facts)
     return "endpoint", spec.name, Request("endpoints.create", endpoint_request(spec, facts, config)), _machine(spec.deployment.compute, facts)
 
 
 def _deployment(config: LocalConfig, spec: DeploymentSpec, facts: Facts) -> tuple[PlanKind, str, Request, dict[str, Any]]:
-    from mlport_local.endpoint_request import endpoint_request
+    from mlport_local.serving.endpoint_request import endpoint_request
 
     _servable(spec, facts)
     return "deployment", spec.deployment_name, Request("endpoints.deploy", endpoint_request(spec, facts, config)), _machine(spec.compute, facts)

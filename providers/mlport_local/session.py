@@ -80,7 +80,7 @@ class LocalSession:
         return InputFact(str(path), "sha256", digest, tree_bytes(path))
 
     def doctor(self) -> Iterator[Finding]:
-        from mlport_local.tracking import findings
+        from mlport_local.registry.tracking import findings
 
         yield _writable(self.config.root)
         yield _space(self.config.root)

@@ -65,7 +65,7 @@ def test_fields_that_contradict_each_other() -> None:
 
 def test_specs_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        job().name = "other"
+        job().name = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import pytest
 
 from mlport.specs import JobSpec
 from mlport.spi import Facts, JobStatus, Plan, Query, Request, State
-from mlport_local import process, queue
 from mlport_local.config import LocalConfig
-from mlport_local.engine import connect
+from mlport_local.engine import process, queue
+from mlport_local.engine.database import connect
+from mlport_local.engine.manifest import job_request
+from mlport_local.engine.process import Identity
 from mlport_local.jobs import LocalJobs
-from mlport_local.manifest import job_request
-from mlport_local.process import Identity
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:

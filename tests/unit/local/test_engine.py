@@ -16,9 +16,9 @@ import pytest
 
 from mlport.errors import ConflictError, NotFoundError
 from mlport.spi import State
-from mlport_local import process
-from mlport_local.engine import connect
-from mlport_local.supervisor import secrets_path
+from mlport_local.engine import process
+from mlport_local.engine.database import connect
+from mlport_local.engine.supervisor import secrets_path
 
 Engine = Any
 FOREVER = "import time; print('up', flush=True); time.sleep(600)"
@@ -292,7 +292,7 @@ def test_threads_share_one_object(engine: Engine) -> None:
 
 
 def test_the_schema_is_made_once_by_many(engine: Engine, client: list[str]) -> None:
-    code = f"from pathlib import Path; from mlport_local.engine import connect; from mlport_local.layout import Layout; connect(Layout(Path({str(engine.layout.root / 'new')!r}))).close()"
+    code = f"from pathlib import Path; from mlport_local.engine.database import connect; from mlport_local.layout import Layout; connect(Layout(Path({str(engine.layout.root / 'new')!r}))).close()"
     children = [subprocess.Popen(client, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)]
     assert [child.communicate(code, timeout=60)[1] for child in children] == [""] * 8
 

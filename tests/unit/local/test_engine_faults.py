@@ -14,12 +14,12 @@ import pytest
 
 from mlport.errors import UnavailableError
 from mlport.spi import Query, State
-from mlport_local import process
 from mlport_local.config import LocalConfig
-from mlport_local.engine import connect, writing
+from mlport_local.engine import process
+from mlport_local.engine.database import connect, writing
+from mlport_local.engine.process import Identity
+from mlport_local.engine.supervisor import secrets_path
 from mlport_local.jobs import LocalJobs
-from mlport_local.process import Identity
-from mlport_local.supervisor import secrets_path
 
 Engine = Any
 UNTIL_TOLD = (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlport.spi import State
-from mlport_local.environments import Setup, install_command, normalised, venv_command
+from mlport_local.engine.environments import Setup, install_command, normalised, venv_command
 
 Engine = Any
 

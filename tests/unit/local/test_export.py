@@ -16,10 +16,11 @@ import pytest
 from mlport.errors import MlportError
 from mlport.specs import ModelSpec
 from mlport.spi import Facts, Plan, Request
-from mlport_local import ended_jobs, engine, export, tracking
 from mlport_local.config import LocalConfig
-from mlport_local.model_request import model_request
+from mlport_local.engine import database as engine
 from mlport_local.models import LocalModels
+from mlport_local.registry import ended_jobs, export, tracking
+from mlport_local.registry.model_request import model_request
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -117,7 +118,7 @@ def test_a_killed_export_is_finished_by_the_next(
 
     ended("delays-1", {"auc": 0.5}, {"auc": 0.7})
     with monkeypatch.context() as patched:
-        patched.setattr(f"mlport_local.export.{step}", killed)
+        patched.setattr(f"mlport_local.registry.export.{step}", killed)
         with pytest.raises(KeyboardInterrupt):
             export.export(config)
     export.export(config)
@@ -160,7 +161,7 @@ def test_exports_at_the_same_time_make_one_run_a_job(config: LocalConfig, ended:
     for number in range(3):
         ended(f"delays-{number}", {"auc": number})
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-W", "ignore", "-m", "mlport_local.export", str(config.root)]
+    command = [sys.executable, "-W", "ignore", "-m", "mlport_local.registry.export", str(config.root)]
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
     assert [(process.communicate(timeout=60)[0], process.returncode) for process in running] == [("", 0), ("", 0)]
     assert sorted(run.data.tags["mlport.job"] for run in runs(config)) == ["delays-0", "delays-1", "delays-2"]

@@ -14,10 +14,10 @@ from mlport import bundle
 from mlport.errors import ConflictError, NotFoundError, UsageError
 from mlport.specs import BatchSpec, JobSpec
 from mlport.spi import TOKEN, Facts, InputFact, LogPage, Query, State
-from mlport_local import logs
 from mlport_local.config import LocalConfig
-from mlport_local.engine import connect, writing
-from mlport_local.manifest import batch_request, job_request, settled
+from mlport_local.engine import logs
+from mlport_local.engine.database import connect, writing
+from mlport_local.engine.manifest import batch_request, job_request, settled
 
 Engine = Any
 

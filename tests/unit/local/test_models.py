@@ -25,11 +25,11 @@ from mlport.errors import (
 )
 from mlport.specs import ModelSpec
 from mlport.spi import TOKEN, Facts, Models, Operation, Plan, Query, Request, State
-from mlport_local import model_files, model_records, tracking
 from mlport_local.config import LocalConfig
-from mlport_local.model_request import model_request
-from mlport_local.model_search import ClientReads, Reads, reads, search_filter
 from mlport_local.models import LocalModels
+from mlport_local.registry import model_files, model_records, tracking
+from mlport_local.registry.model_request import model_request
+from mlport_local.registry.model_search import ClientReads, Reads, reads, search_filter
 
 
 @pytest.fixture

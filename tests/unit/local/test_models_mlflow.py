@@ -22,11 +22,11 @@ from mlport.errors import NotFoundError, UnavailableError
 from mlport.specs import ModelSpec
 from mlport.spi import Facts, Plan, Query, Request
 from mlport.transfer import local_path
-from mlport_local import model_files, tracking
 from mlport_local.config import LocalConfig
-from mlport_local.model_request import model_request
 from mlport_local.models import LocalModels
-from mlport_local.quiet import TELEMETRY_OFF
+from mlport_local.registry import model_files, tracking
+from mlport_local.registry.model_request import model_request
+from mlport_local.registry.quiet import TELEMETRY_OFF
 
 WITH_OUR_PROGRAMS = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **TELEMETRY_OFF}
 

@@ -24,8 +24,9 @@ import pytest
 import urllib3
 
 from mlport.spi import Window
-from mlport_local import control, process, staff
-from mlport_local.observe import observation
+from mlport_local.engine import process
+from mlport_local.serving import control, staff
+from mlport_local.serving.observe import observation
 
 KEY = "mlp_the-key-of-this-test"
 OPEN = {"authorization": f"Bearer {KEY}"}
@@ -55,7 +56,7 @@ class Rig:
     def start_router(self) -> subprocess.Popen[bytes]:
         self.listener.set_inheritable(True)
         command = staff.python(
-            "mlport_local.router", "--fd", str(self.listener.fileno()), "--control", str(self.folder / "control"),
+            "mlport_local.serving.router", "--fd", str(self.listener.fileno()), "--control", str(self.folder / "control"),
             "--observed", str(self.folder / "observed"), "--endpoint", "e", *self.options,
         )  # fmt: skip
         return subprocess.Popen(command, env=staff.environment(self.folder, {}), pass_fds=[self.listener.fileno()])

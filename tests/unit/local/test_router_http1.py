@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlport_local.http1 import CHUNKED, UNTIL_CLOSE, Chunks, Refused, parse_request, parse_response
+from mlport_local.serving.http1 import CHUNKED, UNTIL_CLOSE, Chunks, Refused, parse_request, parse_response
 
 
 def request(*fields: str, line: str = "POST /x HTTP/1.1", host: bool = True) -> bytes:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mlport.spi import State
-from mlport_local.run_content import STATUS, EndedJob, Point, key, params, points, tags
+from mlport_local.registry.run_content import STATUS, EndedJob, Point, key, params, points, tags
 
 ENDED = 1_700_000_000_000
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mlport.errors import ConfigError, UnavailableError
-from mlport_local import mlflow_schema, tracking
 from mlport_local.config import LocalConfig
-from mlport_local.manifest import JOB_ID
+from mlport_local.engine.manifest import JOB_ID
+from mlport_local.registry import mlflow_schema, tracking
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_mlflow_globals_are_left_alone(config: LocalConfig) -> None:
 
 
 def test_importing_tracking_does_not_import_mlflow() -> None:
-    code = "import sys; from mlport_local import tracking, models, export; assert not {'mlflow', 'pandas', 'sqlalchemy'} & set(sys.modules)"
+    code = "import sys; from mlport_local import models; from mlport_local.registry import export, tracking; assert not {'mlflow', 'pandas', 'sqlalchemy'} & set(sys.modules)"
     finished(run_python(code))
 
 
@@ -91,7 +91,7 @@ def definitions(database: Path) -> list[list[str]]:
 def test_processes_that_come_first_together_share_one_database(config: LocalConfig) -> None:
     code = """if True:
         import sys
-        from mlport_local import tracking
+        from mlport_local.registry import tracking
         from mlport_local.config import LocalConfig
         client = tracking.client(LocalConfig(root=sys.argv[1]))
         client.log_metric(client.create_run(tracking.experiment_id(LocalConfig(root=sys.argv[1]), "race")).info.run_id, "m", 1.0)

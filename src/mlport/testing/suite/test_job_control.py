@@ -97,7 +97,7 @@ def test_each_node_knows_its_rank(run: RunProgram, seconds: float) -> None:
     assert all(f"node {rank} of 2 at True" in lines for rank in (0, 1)), lines
 
 
-SECRET = """
+TELLS_DIGEST = """
 import hashlib, os
 print("digest", hashlib.sha256(os.environ["SUITE_SECRET"].encode()).hexdigest())
 """
@@ -111,7 +111,7 @@ def test_a_secret_reaches_the_program_and_nothing_else(
 
     value = f"secret-{unique}"
     monkeypatch.setenv("SUITE_SECRET", value)
-    job = run(SECRET, secrets=["SUITE_SECRET"], key=unique)
+    job = run(TELLS_DIGEST, secrets=["SUITE_SECRET"], key=unique)
     monkeypatch.setenv("SUITE_SECRET", "another")
     job.wait(seconds)
     status = job.status()

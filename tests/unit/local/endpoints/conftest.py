@@ -16,14 +16,15 @@ import pytest
 from mlport.bundle import tree_digest
 from mlport.specs import DeploymentSpec, EndpointSpec
 from mlport.spi import EndpointState, Facts, Operation, OperationStatus, Plan, Request
-from mlport_local import process, staff
 from mlport_local.config import LocalConfig
-from mlport_local.endpoint_request import endpoint_request
-from mlport_local.endpoint_state import Observed
-from mlport_local.endpoint_store import EndpointStore
 from mlport_local.endpoints import LocalEndpoints
+from mlport_local.engine import process
+from mlport_local.engine.process import Identity
 from mlport_local.operations import LocalOperations
-from mlport_local.process import Identity
+from mlport_local.serving import staff
+from mlport_local.serving.endpoint_request import endpoint_request
+from mlport_local.serving.endpoint_state import Observed
+from mlport_local.serving.endpoint_store import EndpointStore
 
 _MLMODEL = """
 flavors:
@@ -92,7 +93,7 @@ class Place:
 
     def keeper(self, name: str) -> Identity | None:
         """Who keeps an endpoint now."""
-        wanted = [b"mlport_local.keeper", str(self.config.root).encode(), name.encode()]
+        wanted = [b"mlport_local.serving.keeper", str(self.config.root).encode(), name.encode()]
         for seen in process.everyone():
             words = Path(f"/proc/{seen.pid}/cmdline")
             if words.exists() and words.read_bytes().split(b"\0")[-4:-1] == wanted:

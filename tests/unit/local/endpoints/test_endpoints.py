@@ -17,8 +17,9 @@ import urllib3
 from mlport.errors import BusyError, ConflictError, InputChangedError, NotFoundError, PredictionError, SpecError
 from mlport.specs import DeploymentSpec
 from mlport.spi import EndpointState, Facts, Query, Window
-from mlport_local import calls, keys, process
-from mlport_local.endpoint_request import endpoint_request
+from mlport_local.engine import process
+from mlport_local.serving import calls, keys
+from mlport_local.serving.endpoint_request import endpoint_request
 
 ROW = {"a": 1.0, "b": 0.0}
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from mlport.errors import PredictionError
 from mlport.spi import EndpointState
-from mlport_local import keeper, process, staff
-from mlport_local.endpoint_state import run_folder, worker_socket
-from mlport_local.process import Identity
+from mlport_local.engine import process
+from mlport_local.engine.process import Identity
+from mlport_local.serving import keeper, staff
+from mlport_local.serving.endpoint_state import run_folder, worker_socket
 
 ROW = {"a": 1.0, "b": 0.0}
 

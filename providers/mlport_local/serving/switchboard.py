@@ -10,13 +10,13 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from mlport_local.http1 import RequestHead
-from mlport_local.line import Line
-from mlport_local.observe import Tally
-from mlport_local.traffic import EMPTY, Table, Target
+from mlport_local.serving.http1 import RequestHead
+from mlport_local.serving.line import Line
+from mlport_local.serving.observe import Tally
+from mlport_local.serving.traffic import EMPTY, Table, Target
 
 if TYPE_CHECKING:
-    from mlport_local.relay import Caller
+    from mlport_local.serving.relay import Caller
 
 CONNECT_SECONDS = 5.0
 MOST_IDLE = 256  # idle lines kept for each deployment
@@ -104,7 +104,7 @@ class Switchboard:
     def own(self, request: RequestHead) -> tuple[int, bytes, bytes]:
         """Status, content type and body of `/healthz` and `/metrics`."""
         if request.target == b"/metrics":
-            from mlport_local.metrics import CONTENT_TYPE, exposition
+            from mlport_local.serving.metrics import CONTENT_TYPE, exposition
 
             return 200, CONTENT_TYPE, exposition(self)
         ready = bool(self.table.slots)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mlport.spi import TOKEN, Json, ModelRecord, VersionRecord
-from mlport_local.model_files import as_registered
-from mlport_local.model_request import is_reserved
-from mlport_local.tracking import JOB_TAG
+from mlport_local.registry.model_files import as_registered
+from mlport_local.registry.model_request import is_reserved
+from mlport_local.registry.tracking import JOB_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel

@@ -12,7 +12,7 @@ import json
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from mlport_local.http1 import (
+from mlport_local.serving.http1 import (
     CHUNKED,
     MOST_HEAD,
     NOBODYS,
@@ -24,11 +24,11 @@ from mlport_local.http1 import (
     parse_request,
     status_line,
 )
-from mlport_local.line import Line
-from mlport_local.traffic import Table, Target, unavailable
+from mlport_local.serving.line import Line
+from mlport_local.serving.traffic import Table, Target, unavailable
 
 if TYPE_CHECKING:
-    from mlport_local.switchboard import Switchboard
+    from mlport_local.serving.switchboard import Switchboard
 
 GATHER = 256 * 1024  # bytes of a body that are waited for before a worker is asked
 AHEAD = 256 * 1024  # bytes that a caller may send before its last answer is out

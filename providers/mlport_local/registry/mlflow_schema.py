@@ -24,8 +24,7 @@ from pathlib import Path
 from mlport.errors import UnavailableError
 from mlport_local.layout import Layout
 from mlport_local.locks import held
-from mlport_local.quiet import quiet_mlflow
-
+from mlport_local.registry.quiet import quiet_mlflow
 
 PLACEHOLDER = "/mlport-artifact-root"
 

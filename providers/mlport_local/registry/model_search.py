@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mlport.errors import NotFoundError, SpecError
 from mlport.spi import ModelRecord, Page, Query, VersionRecord
-from mlport_local import model_records as records
+from mlport_local.registry import model_records as records
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +27,7 @@ def reads(client: MlflowClient) -> Reads:
     """The quickest way to read this client's registry: its tables where it is a database, else the client itself."""
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
-    from mlport_local.model_sql import DatabaseReads
+    from mlport_local.registry.model_sql import DatabaseReads
 
     store = client._get_registry_client().store
     return DatabaseReads(store) if isinstance(store, SqlAlchemyStore) else ClientReads(client)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlport_local import process
-from mlport_local.process import Identity
+from mlport_local.engine import process
+from mlport_local.engine.process import Identity
 
 MARK = "MLPORT_ENDPOINT_FOLDER"
 """The variable that marks every process of an endpoint, with the endpoint's folder as its value."""

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from mlport.errors import MlportError
-from mlport_local import attempt, pool, process, queue
-from mlport_local.attempt import NOT_BEGUN, BuildError, Outcome
-from mlport_local.engine import connect
+from mlport_local.engine import attempt, pool, process, queue
+from mlport_local.engine.attempt import NOT_BEGUN, BuildError, Outcome
+from mlport_local.engine.database import connect
+from mlport_local.engine.process import Identity
+from mlport_local.engine.queue import Limits, Work
 from mlport_local.faults import fault
 from mlport_local.layout import Layout
-from mlport_local.process import Identity
-from mlport_local.queue import Limits, Work
 
 LOOK = 1.0
 """Seconds between looks for a cancellation that nobody told us of."""
@@ -136,7 +136,7 @@ class Supervisor:
 
     def environment(self, work: Work, env: dict[str, str]) -> str:
         """The interpreter of the job's own environment, built if need be. Raises BuildError."""
-        from mlport_local.environments import Setup, ensure
+        from mlport_local.engine.environments import Setup, ensure
 
         queue.note(self.connection, self.me, work.id, "BUILDING_ENVIRONMENT")
         cancelled = partial(queue.is_cancelled, self.connection, self.me, work.id)
@@ -238,8 +238,8 @@ def export(supervisor: Supervisor, mlflow: str | None) -> None:
     """Let ended jobs become tracking runs, in a process of low priority that outlives us."""
     nice = [found] if (found := shutil.which("nice")) else []
     root, core = supervisor.layout.root, supervisor.core
-    command = [*nice, sys.executable, "-m", "mlport_local.export", str(root), *([mlflow] if mlflow else [])]
-    paths = os.pathsep.join([str(Path(__file__).parent.parent), str(core.parent)])
+    command = [*nice, sys.executable, "-m", "mlport_local.registry.export", str(root), *([mlflow] if mlflow else [])]
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), str(core.parent)])
     process.start_detached(command, {**pool.plain_environment(os.environ), "PYTHONPATH": paths}, log=root / "supervisors.log")
 
 

@@ -13,7 +13,7 @@ from mlport import transfer
 from mlport.bundle import tree_digest, tree_files
 from mlport.errors import InputChangedError, NotFoundError
 from mlport.spi import Json
-from mlport_local.endpoint_state import Deployed
+from mlport_local.serving.endpoint_state import Deployed
 
 
 @contextmanager

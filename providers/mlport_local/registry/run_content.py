@@ -13,7 +13,7 @@ from typing import Any
 
 from mlport.metrics import entries
 from mlport.spi import Json, State
-from mlport_local.tracking import JOB_TAG
+from mlport_local.registry.tracking import JOB_TAG
 
 STATUS = {State.SUCCEEDED: "FINISHED", State.FAILED: "FAILED", State.CANCELLED: "KILLED"}
 """MLflow's word for each end of a job."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from mlport_local.http1 import CHUNKED, MOST_HEAD, UNTIL_CLOSE, Chunks, Refused, ResponseHead, parse_response
+from mlport_local.serving.http1 import CHUNKED, MOST_HEAD, UNTIL_CLOSE, Chunks, Refused, ResponseHead, parse_response
 
 if TYPE_CHECKING:
-    from mlport_local.relay import Caller
-    from mlport_local.switchboard import Switchboard
-    from mlport_local.traffic import Target
+    from mlport_local.serving.relay import Caller
+    from mlport_local.serving.switchboard import Switchboard
+    from mlport_local.serving.traffic import Target
 
 MOST_REMEMBERED = 512
 _UNREAD = (ConnectionResetError, BrokenPipeError)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from mlport.errors import SpecError, UntrustedModelError
 from mlport.specs import ModelSpec
 from mlport.spi import TOKEN, Facts, Json
-from mlport_local import tracking
 from mlport_local.config import LocalConfig
+from mlport_local.registry import tracking
 
 RESERVED = ("mlport.", "mlport_")
 """How the tags begin that mlport writes itself: its records, and the labels of everything it creates."""

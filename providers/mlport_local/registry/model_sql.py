@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlport.errors import NotFoundError
 from mlport.spi import ModelRecord, Page, Query, VersionRecord
-from mlport_local import model_records as records
+from mlport_local.registry import model_records as records
 
 if TYPE_CHECKING:
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlport_local import keys
-from mlport_local.http1 import Refused
-from mlport_local.observe import Tally
+from mlport_local.serving import keys
+from mlport_local.serving.http1 import Refused
+from mlport_local.serving.observe import Tally
 
 if TYPE_CHECKING:
-    from mlport_local.line import Line
+    from mlport_local.serving.line import Line
 
 _NEVER = float("inf")
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlport.errors import BusyError, ConflictError, NotFoundError
-from mlport_local.endpoint_state import Desired, Observed
-from mlport_local.engine import Connections, translated, writing
+from mlport_local.engine.database import Connections, translated, writing
 from mlport_local.faults import fault
 from mlport_local.layout import Layout
+from mlport_local.serving.endpoint_state import Desired, Observed
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS endpoints (

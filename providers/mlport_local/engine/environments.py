@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlport_local.attempt import BuildError
+from mlport_local.engine.attempt import BuildError
 from mlport_local.faults import fault
 from mlport_local.layout import Layout
 

@@ -1,6 +1,6 @@
 """The router of one endpoint: one process, one address, requests shared out over deployments.
 
-    python -m mlport_local.router --fd 3 --control PATH --observed FOLDER --endpoint NAME
+    python -m mlport_local.serving.router --fd 3 --control PATH --observed FOLDER --endpoint NAME
 
 It serves the listening socket that it inherits, so that a router that dies leaves the port and the callers who
 wait there to the next one. Its keeper tells it the table through a unix socket, one JSON object a line:
@@ -26,10 +26,10 @@ from typing import Any
 
 import uvloop
 
-from mlport_local.observe import Observer
-from mlport_local.relay import Caller
-from mlport_local.switchboard import Switchboard
-from mlport_local.traffic import table_of
+from mlport_local.serving.observe import Observer
+from mlport_local.serving.relay import Caller
+from mlport_local.serving.switchboard import Switchboard
+from mlport_local.serving.traffic import table_of
 
 MOST_BODY = 64 * 2**20
 ANSWER_SECONDS = 120.0
@@ -127,7 +127,7 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 def parse(arguments: list[str]) -> Any:
-    parser = argparse.ArgumentParser(prog="python -m mlport_local.router", description="The router of one endpoint.")
+    parser = argparse.ArgumentParser(prog="python -m mlport_local.serving.router", description="The router of one endpoint.")
     parser.add_argument("--fd", type=int, required=True, help="the inherited listening socket")
     parser.add_argument("--control", type=Path, required=True)
     parser.add_argument("--observed", type=Path, required=True)

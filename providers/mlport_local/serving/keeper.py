@@ -1,6 +1,6 @@
 """The keeper of one endpoint: one small process that makes what is so what should be, again and again.
 
-    python -m mlport_local.keeper ROOT NAME 3<LOCK
+    python -m mlport_local.serving.keeper ROOT NAME 3<LOCK
 
 It reads what is desired from the engine's database, starts and stops the router and the workers, tells the router
 its table, and writes down what it sees. It outlives the client; if it dies, the router and the workers go on, and
@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from mlport.errors import MlportError
-from mlport_local import control, process, staff
-from mlport_local.endpoint_state import Desired, Observed, Process, private, run_folder, worker_socket
-from mlport_local.endpoint_store import EndpointStore, Row
+from mlport_local.engine import process
+from mlport_local.engine.process import Identity
 from mlport_local.faults import fault
 from mlport_local.layout import Layout
-from mlport_local.process import Identity
-from mlport_local.staff import Hand
+from mlport_local.serving import control, staff
+from mlport_local.serving.endpoint_state import Desired, Observed, Process, private, run_folder, worker_socket
+from mlport_local.serving.endpoint_store import EndpointStore, Row
+from mlport_local.serving.staff import Hand
 
 BACKLOG = 1024
 QUIET_SECONDS = 1.0  # between looks while nothing happens
@@ -231,7 +232,7 @@ class Keeper:
             "--endpoint",
             self._name,
         )
-        command, env = staff.python("mlport_local.router", *arguments), staff.environment(self._folder, {})
+        command, env = staff.python("mlport_local.serving.router", *arguments), staff.environment(self._folder, {})
         self._router.start(command, env, now, hand_over=listener.fileno())
         self._write_workers()
 
@@ -368,7 +369,7 @@ def ensure(layout: Layout, name: str) -> None:
         env = staff.environment(folder, {})
         env.pop(staff.MARK)
         process.start_detached(
-            staff.python("mlport_local.keeper", str(layout.root), name), env, log=folder / "logs" / "keeper.log", hand_over=lock
+            staff.python("mlport_local.serving.keeper", str(layout.root), name), env, log=folder / "logs" / "keeper.log", hand_over=lock
         )
     finally:
         os.close(lock)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from mlport.errors import ConfigError, UnavailableError
 from mlport.spi import Finding
-from mlport_local import mlflow_schema
 from mlport_local.config import LocalConfig
-from mlport_local.manifest import JOB_ID
-from mlport_local.mlflow_errors import translated
-from mlport_local.quiet import TELEMETRY_OFF, quiet_mlflow
+from mlport_local.engine.manifest import JOB_ID
+from mlport_local.registry import mlflow_schema
+from mlport_local.registry.mlflow_errors import translated
+from mlport_local.registry.quiet import TELEMETRY_OFF, quiet_mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

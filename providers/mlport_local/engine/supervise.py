@@ -24,8 +24,8 @@ if __name__ == "__main__":
     import os
 
     settings = json.loads(os.environ.pop("MLPORT_SUPERVISOR"))
-    bare("mlport_local", HERE)
+    bare("mlport_local", HERE.parent)
     bare("mlport", Path(settings["core"]))
-    from mlport_local.supervisor import main
+    from mlport_local.engine.supervisor import main
 
     main(settings)

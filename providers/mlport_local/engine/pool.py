@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mlport import errors
+from mlport_local.engine.process import LINUX, start_detached
 from mlport_local.layout import Layout
-from mlport_local.process import LINUX, start_detached
 
 CORE = Path(errors.__file__).parent
 """Where the core's files lie; a supervisor imports two of them."""

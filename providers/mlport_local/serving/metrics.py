@@ -10,10 +10,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from mlport_local.observe import Tally, bound
+from mlport_local.serving.observe import Tally, bound
 
 if TYPE_CHECKING:
-    from mlport_local.switchboard import Switchboard
+    from mlport_local.serving.switchboard import Switchboard
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlport.spi import State
-from mlport_local import engine
+from mlport_local.engine import database as engine
 from mlport_local.layout import Layout
-from mlport_local.run_content import EndedJob
+from mlport_local.registry.run_content import EndedJob
 
 _WAITING = "SELECT * FROM jobs WHERE exported IS NULL AND ended IS NOT NULL AND kind = 'job' AND seq > ? AND id = ifnull(?, id) ORDER BY seq LIMIT 1"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlport_local.process import DEFAULTED, FOLDER, Identity, boot_id, identify
+from mlport_local.engine.process import DEFAULTED, FOLDER, Identity, boot_id, identify
 
 Json = dict[str, Any]
 GATE = 3

@@ -1,4 +1,4 @@
-"""Ended jobs as MLflow runs, each exactly once: `python -m mlport_local.export ROOT`.
+"""Ended jobs as MLflow runs, each exactly once: `python -m mlport_local.registry.export ROOT`.
 
 A run is looked for by its job tag before one is made, and the job is marked only after the run is complete,
 so an export that was killed at any point is finished by the next. A run that the job's own MLflow code started
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlport.errors import MlportError
-from mlport_local import ended_jobs, run_content, tracking
 from mlport_local.config import LocalConfig
 from mlport_local.locks import held
-from mlport_local.mlflow_errors import translated
-from mlport_local.model_search import search_filter
-from mlport_local.run_content import EndedJob
+from mlport_local.registry import ended_jobs, run_content, tracking
+from mlport_local.registry.mlflow_errors import translated
+from mlport_local.registry.model_search import search_filter
+from mlport_local.registry.run_content import EndedJob
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -156,7 +156,7 @@ def _milliseconds(moment: datetime) -> int:
 def main(arguments: list[str]) -> int:
     """Export the jobs of one root; 1 if any of them failed."""
     if len(arguments) not in (1, 2):
-        print("usage: python -m mlport_local.export ROOT [MLFLOW_ADDRESS]", file=sys.stderr)
+        print("usage: python -m mlport_local.registry.export ROOT [MLFLOW_ADDRESS]", file=sys.stderr)
         return 2
     done = export(LocalConfig(root=Path(arguments[0]), mlflow=arguments[1] if arguments[1:] else None))
     failed = {job_id: error for job_id, error in done.items() if isinstance(error, MlportError)}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from mlport.spi import DeploymentRecord, EndpointRecord, EndpointState
-from mlport_local import process
-from mlport_local.endpoint_state import Process
-from mlport_local.endpoint_store import Row
+from mlport_local.engine import process
+from mlport_local.serving.endpoint_state import Process
+from mlport_local.serving.endpoint_store import Row
 
 _UNDER_WAY = {"create": EndpointState.CREATING, "delete": EndpointState.DELETING}
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlport.errors import ConflictError
-from mlport_local import process
-from mlport_local.engine import writing
+from mlport_local.engine import process
+from mlport_local.engine.database import writing
+from mlport_local.engine.process import Identity
 from mlport_local.faults import fault
-from mlport_local.process import Identity
 
 Json = dict[str, Any]
 TERMINAL = ("SUCCEEDED", "FAILED", "CANCELLED")
