@@ -36,7 +36,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_duration(value: object) -> object:
-    """Seconds as a number, or text such as `90s`, `1h30m` or `2d`, as a timedelta; anything else unchanged.
+    """Seconds as a number, or text such as `90s`, `1h30m` or `2d`, as a timedelta; other types unchanged.
 
     >>> parse_duration("1h30m")
     datetime.timedelta(seconds=5400)
@@ -49,6 +49,7 @@ def parse_duration(value: object) -> object:
         parts = _DURATION.findall(value)
         if parts and not _DURATION.sub("", value).strip():
             return _seconds(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        raise ValueError("must be seconds, or text such as '90s', '1h30m' or '2d'")
     return value
 
 
@@ -65,8 +66,14 @@ Duration = Annotated[
     Field(gt=timedelta(0)),
     PlainSerializer(lambda value: value.total_seconds(), return_type=float),
 ]
-Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", description="lower-case letters, digits, hyphens; starts with a letter")]
-Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower-case letters, digits, underscores")]
+_NAME = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+_IDENTIFIER = r"^[a-z][a-z0-9_]{0,62}$"
+_RIGHT = {
+    _NAME: "must be lower-case letters, digits and hyphens, start with a letter, and have at most 63 characters",
+    _IDENTIFIER: "must be lower-case letters, digits and underscores, start with a letter, and have at most 63 characters",
+}
+Name = Annotated[str, Field(pattern=_NAME)]
+Identifier = Annotated[str, Field(pattern=_IDENTIFIER)]
 Scalar = bool | int | float | str
 
 
@@ -85,7 +92,8 @@ def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{where}: unknown field{advice}"
     if problem["type"] == "missing":
         return f"{where}: is required"
-    return f"{where}: {problem['msg']} (got {problem['input']!r})"
+    right = _RIGHT.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].removeprefix("Value error, "))
+    return f"{where}: {right} (got {problem['input']!r})"
 
 
 class Spec(BaseModel):
