@@ -8,7 +8,7 @@ UV := env -u PYTHONDONTWRITEBYTECODE $(BIN)/uv pip
 JOBS ?= 2
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check lint types format bench docs lock wheel examples newcomer clean
+.PHONY: help setup demo test faults check lint types format bench docs lock wheel examples newcomer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ demo: setup ## train, register, serve, call, label and read back on real data, o
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/mlport demo
 
 test: setup ## all tests
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 lint: setup ## ruff
 	@$(BIN)/ruff check .
@@ -40,6 +40,9 @@ check: lint types ## lint and types
 
 format: setup ## rewrite the code in the project's format
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
+
+faults: setup ## the long fault tests: kills at every step, full disk, reboot, clock
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "faults_full or not faults_full" tests/faults tests/unit/local
 
 examples: setup ## run every example
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q tests/examples

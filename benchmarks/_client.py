@@ -21,9 +21,9 @@ from _load import STEP, body
 
 def requests(work: dict[str, Any]) -> Iterator[bytes]:
     """Whole HTTP requests, each with a row of its own."""
-    url = urlsplit(work["url"])
+    url = urlsplit(work["target"]["url"])
     head = f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\n" + "".join(
-        f"{name}: {value}\r\n" for name, value in work["headers"].items()
+        f"{name}: {value}\r\n" for name, value in work["target"]["headers"].items()
     )
     rows = work["rows"]
     for number in itertools.count(work["start"] + 1):
@@ -79,7 +79,7 @@ def _length(head: bytes) -> int:
 
 async def drive(work: dict[str, Any]) -> dict[str, float]:
     loop = asyncio.get_running_loop()
-    url = urlsplit(work["url"])
+    url = urlsplit(work["target"]["url"])
     source, seconds, errors = requests(work), list[float](), list[bytes]()
     began = time.perf_counter()
     ends = [loop.create_future() for _ in range(work["clients"])]

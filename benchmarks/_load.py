@@ -12,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 STEP = 1e-9
 WRK_SCRIPT = """
+wrk.method = "POST"
+%(headers)s
 local number = %(start)d
 local rows = {%(rows)s}
 function request()
@@ -42,6 +44,18 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """One run: what is asked of whom, by how many clients, for how long; the first request's number is `start` + 1."""
+
+    target: Target
+    columns: Sequence[str]
+    rows: Sequence[Sequence[float]]
+    clients: int
+    seconds: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What the clients saw."""
 
@@ -62,26 +76,18 @@ def cores() -> tuple[set[int], set[int]]:
     return set(found[:-1] or found), {found[-1]}
 
 
-def run(
-    target: Target, columns: Sequence[str], rows: Sequence[Sequence[float]], *, clients: int, seconds: float, start: int, core: set[int]
-) -> Load:
-    """Send one-row requests for so long, numbered from `start`.
+def run(work: Work, core: set[int]) -> Load:
+    """Send one-row requests from clients on these cores.
 
     Raises:
-        RuntimeError: a client failed, or a request was not answered with 2xx.
+        RuntimeError: a request was not answered with 2xx.
     """
     with tempfile.TemporaryDirectory(prefix="mlport-bench-") as folder:
-        command = (_wrk if shutil.which("wrk") else _own_client)(Path(folder), target, columns, rows, clients, seconds, start)
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, core),
-        )
+        command = (_wrk if shutil.which("wrk") else _own_client)(Path(folder), work)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=lambda: os.sched_setaffinity(0, core))
     load = Load(**json.loads(done.stdout.splitlines()[-1]))
     if load.errors:
-        raise RuntimeError(f"{load.errors} of {load.requests} requests to {target.url} failed")
+        raise RuntimeError(f"{load.errors} of {load.requests} requests to {work.target.url} failed")
     return load
 
 
@@ -90,29 +96,16 @@ def body(columns: Sequence[str], row: Sequence[object]) -> str:
     return json.dumps({"dataframe_split": {"columns": list(columns), "data": [list(row)]}})
 
 
-def _wrk(
-    folder: Path, target: Target, columns: Sequence[str], rows: Sequence[Sequence[float]], clients: int, seconds: float, start: int
-) -> list[str]:
-    template = body(columns, ["FIRST", "REST"]).replace('"FIRST"', "%.9f").replace('"REST"', "%s")
+def _wrk(folder: Path, work: Work) -> list[str]:
+    rows = ",".join(f'{{{row[0]!r},"{", ".join(map(repr, row[1:]))}"}}' for row in work.rows)
+    headers = "\n".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in work.target.headers.items())
+    template = body(work.columns, ["FIRST", "REST"]).replace('"FIRST"', "%.9f").replace('"REST"', "%s")
     script = folder / "rows.lua"
-    script.write_text(
-        WRK_SCRIPT
-        % {
-            "start": start,
-            "step": STEP,
-            "template": json.dumps(template),
-            "rows": ",".join(f'{{{row[0]!r},"{", ".join(map(repr, row[1:]))}"}}' for row in rows),
-        }
-    )
-    headers = [word for name, value in target.headers.items() for word in ("-H", f"{name}: {value}")]
-    script.write_text('wrk.method = "POST"\n' + script.read_text())
-    return ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "--timeout", "30s", *headers, "-s", str(script), target.url]
+    script.write_text(WRK_SCRIPT % {"headers": headers, "rows": rows, "template": json.dumps(template), "start": work.start, "step": STEP})
+    return ["wrk", "-t1", f"-c{work.clients}", f"-d{work.seconds}s", "--timeout", "30s", "-s", str(script), work.target.url]
 
 
-def _own_client(
-    folder: Path, target: Target, columns: Sequence[str], rows: Sequence[Sequence[float]], clients: int, seconds: float, start: int
-) -> list[str]:
-    work = folder / "work.json"
-    order = {"url": target.url, "headers": dict(target.headers), "columns": list(columns), "rows": [list(row) for row in rows]}
-    work.write_text(json.dumps({**order, "clients": clients, "seconds": seconds, "start": start}))
-    return [sys.executable, str(Path(__file__).with_name("_client.py")), str(work)]
+def _own_client(folder: Path, work: Work) -> list[str]:
+    order = folder / "work.json"
+    order.write_text(json.dumps(asdict(work)))
+    return [sys.executable, str(Path(__file__).with_name("_client.py")), str(order)]

@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from urllib.error import URLError
 
-from _load import Target, cores, run
+from _load import Target, Work, cores, run
 from _measure import FEWEST_RUNS, finish, interleaved, medians, program, quiet_mlflow, show
 
 import mlport
@@ -94,11 +94,9 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: floa
     raise RuntimeError(f"{url} does not answer: {log.read_text()}")
 
 
-def measured(
-    name: str, target: Target, rows: Rows, clients: int, seconds: float, numbers: Iterator[int], core: set[int]
-) -> dict[str, float]:
+def measured(name: str, target: Target, rows: Rows, clients: int, seconds: int, numbers: Iterator[int], core: set[int]) -> dict[str, float]:
     """One run: requests a second, p50 and p99 in milliseconds, and how many requests."""
-    load = run(target, *rows, clients=clients, seconds=seconds, start=next(numbers), core=core)
+    load = run(Work(target, *rows, clients, seconds, next(numbers)), core)
     return {f"{name} {clients} {what}": getattr(load, what) for what in ("per_second", "p50_ms", "p99_ms", "requests")}
 
 
@@ -120,7 +118,7 @@ def table(found: dict[str, float], clients: Sequence[int]) -> Iterator[tuple[obj
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5, help="of one run")
+    parser.add_argument("--seconds", type=int, default=5, help="of one run")
     parser.add_argument("--runs", type=int, default=FEWEST_RUNS)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     options = parser.parse_args()
@@ -140,7 +138,7 @@ def main() -> None:
             counted = sum(seen.requests for seen in endpoint.observe().deployments)
             kept = captured_rows(endpoint)
     found = medians(values)
-    print(f"One row of 30 features a request, key and capture on; median of {options.runs} runs of {options.seconds:g} s")
+    print(f"One row of 30 features a request, key and capture on; median of {options.runs} runs of {options.seconds} s")
     header = ("clients", "mlport/s", "mlflow/s", "ratio", "at least", "met", "mlport p50 ms", "p99", "mlflow p50 ms", "p99", "p50 ratio")
     show(header, table(found, options.clients))
     print(f"{counted:,} requests counted by the endpoint, {kept:,} rows captured")

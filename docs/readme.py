@@ -1,7 +1,7 @@
 """Refresh what README.md shows of the program itself: the support matrix and the demo's transcript.
 
-    python docs/readme.py           rewrite README.md (runs the demo, half a minute)
-    python docs/readme.py matrix    only the matrix
+python docs/readme.py           rewrite README.md (runs the demo, half a minute)
+python docs/readme.py matrix    only the matrix
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 
 import mlport
 from mlport import JobSpec
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be tested also where the tests run in the background: a shell starts such programs deaf to it, and they their own."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from urllib.parse import SplitResult, unquote
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mlport.config import Config
 from mlport.errors import ConfigError
+from mlport_local.gpus import gpu_count
 from mlport_local.layout import Layout
 
 __all__ = ["Layout", "LocalConfig", "default_root"]
@@ -19,7 +20,7 @@ __all__ = ["Layout", "LocalConfig", "default_root"]
 def default_root() -> Path:
     """`$MLPORT_ROOT`, else mlport's folder under the user's data directory."""
     if chosen := os.environ.get("MLPORT_ROOT"):
-        return Path(chosen)
+        return Path(os.path.abspath(chosen))
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "mlport"
 
 
@@ -32,7 +33,13 @@ class LocalConfig(Config):
     """The folder that holds everything; one root is one account."""
     max_jobs: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """How many jobs run at once; the others wait."""
-    mlflow: str | None = None
+    gpus: int = Field(default_factory=gpu_count, ge=0)
+    """How many GPUs there are for jobs; the default is as many as the NVIDIA driver shows."""
+    log_limit_mib: float = Field(256, ge=1)
+    """How much of a job's log is kept on disk, MiB: its beginning and its end."""
+    keep_work: bool = False
+    """Keep the working directories of jobs that succeeded, too."""
+    mlflow: str | None = Field(None, repr=False)
     """An MLflow server's address; the default is SQLite under the root."""
     python: str | None = None
     """The interpreter for jobs without requirements; the default is the one that mlport runs in."""
@@ -42,11 +49,34 @@ class LocalConfig(Config):
     """Install from the wheelhouse and the cache only."""
     host: str = "127.0.0.1"
     """The address that endpoints bind to."""
+    certificate: Path | None = None
+    """A PEM file with the certificate chain of new endpoints: they then serve TLS, version 1.2 and up."""
+    certificate_key: Path | None = None
+    """The PEM file of its private key."""
+    ca: Path | None = None
+    """A PEM file of the authorities that calls to endpoints trust; the default is the system's."""
+    most_body_mib: int = Field(64, ge=1, le=4096)
+    """The largest request body that new endpoints take, MiB."""
+    most_connections: int = Field(1000, ge=1)
+    """How many callers may be connected to a new endpoint at once."""
+    head_seconds: float = Field(10.0, gt=0)
+    """How long a caller of a new endpoint may take to send a request's head."""
+    answer_seconds: float = Field(120.0, gt=0)
+    """How long a new endpoint waits for a model's answer."""
+    silence_seconds: float = Field(30.0, ge=5)
+    """After so long without a sign of life, a new endpoint's router or worker is started again."""
 
-    @field_validator("root", "wheelhouse", mode="after")
+    @field_validator("root", "wheelhouse", "certificate", "certificate_key", "ca", mode="after")
     @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        return Path(os.path.abspath(value.expanduser())) if value else None
+    def _absolute(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        base = (info.context or {}).get("base") or Path.cwd()
+        return Path(os.path.abspath(base / value.expanduser())) if value else None
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ValueError(f"certificate and certificate_key go together (got {self.certificate} and {self.certificate_key})")
+        return self
 
     @classmethod
     def fields_of_url(cls, url: SplitResult) -> dict[str, Any]:

@@ -11,22 +11,28 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlport.errors import ConflictError, NotFoundError, SpecError, stamped
+from mlport.errors import ConfigError, ConflictError, NotFoundError, SpecError, stamped
+from mlport.faults import fault
 from mlport.spi import Answer, EndpointRecord, Json, Observation, Operation, Page, Plan, Query, Window
+from mlport.waiting import delays, wait_until
 from mlport_local.config import LocalConfig
+from mlport_local.engine.database import translated
 from mlport_local.locks import held
-from mlport_local.serving import calls, keeper, keys, served_models
+from mlport_local.serving import attendance, calls, keys, served_models
 from mlport_local.serving.endpoint_records import record_of
-from mlport_local.serving.endpoint_state import Desired, Key
+from mlport_local.serving.endpoint_state import Desired, Key, Limits, Tls, is_name
 from mlport_local.serving.endpoint_store import EndpointStore, Mutation, Row
 from mlport_local.serving.observe import observation
+from mlport_local.serving.tls import Certificate
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 KEY_GRACE = timedelta(hours=1)
+ROTATE_SECONDS = 60.0
 
 
 @stamped("local", "endpoints")
@@ -36,7 +42,7 @@ class LocalEndpoints:
     def __init__(self, config: LocalConfig) -> None:
         self._layout = config.layout
         self._store = EndpointStore(config.layout)
-        self._phone = calls.Phone()
+        self._phone = calls.Phone(config.ca)
 
     def close(self) -> None:
         self._store.close()
@@ -50,22 +56,38 @@ class LocalEndpoints:
         Raises:
             ConflictError: an endpoint of that name exists.
             InputChangedError: the model's files are not those of the plan.
+            UnavailableError: the disk is full or read-only.
         """
         body = plan.requests[0].body
-        with held(self._layout.root / "locks" / f"endpoint-{body['endpoint']}"):
+        with translated(self._layout.root), held(self._lock(body["endpoint"])):
             return self.find(token) or self._begun(self._create(body, token))
 
     def _create(self, body: Json, token: str) -> Mutation:
-        name, deployment, host = body["endpoint"], body["deployment"]["name"], body["host"]
+        name, deployment = body["endpoint"], body["deployment"]["name"]
         self._store.refuse_taken(name)
-        folder = self._layout.endpoint(name)
+        tls = Tls(**body["tls"]) if body["tls"] else None
+        if tls:
+            _refuse_unusable(tls)
+        folder = self._folder(name)
         with served_models.copied(body["deployment"], folder) as deployed:
-            digests: tuple[Key, ...] = ()
+            known: tuple[Key, ...] = ()
             if body["auth"] == "key":
                 key = keys.generate()
                 keys.write(folder, key)
-                digests = (Key(keys.digest(key)),)
-            desired = Desired(host, 0, body["auth"], body["capture_rate"], body["labels"], digests, {deployment: deployed}, body["split"])
+                fault("after-key-written")
+                known = (Key(keys.digest(key)),)
+            desired = Desired(
+                host=body["host"],
+                port=0,
+                auth=body["auth"],
+                capture_rate=body["capture_rate"],
+                labels=body["labels"],
+                keys=known,
+                deployments={deployment: deployed},
+                split=body["split"],
+                tls=tls,
+                limits=Limits(**body["limits"]),
+            )
             return self._store.create(name, desired, token=token, deployment=deployment)
 
     def deploy(self, plan: Plan, *, token: str) -> Operation:
@@ -85,7 +107,7 @@ class LocalEndpoints:
             _refuse_present(desired, name, deployment)
             return replace(desired, deployments={**desired.deployments, deployment: deployed}, split={**desired.split, deployment: 0})
 
-        with served_models.copied(body["deployment"], self._layout.endpoint(name)) as deployed:
+        with served_models.copied(body["deployment"], self._folder(name)) as deployed:
             made = self._store.change(name, add, kind="deploy", token=token, deployment=deployment)
         return self._begun(made)
 
@@ -95,7 +117,7 @@ class LocalEndpoints:
 
     def _begun(self, mutation: Mutation) -> Operation:
         if mutation.state == "RUNNING":
-            keeper.ensure(self._layout, mutation.name)
+            attendance.ensure(self._layout, mutation.name)
         return Operation(mutation.id, mutation.kind, mutation.name)
 
     # -------------------------------------------------------------- changing
@@ -140,28 +162,52 @@ class LocalEndpoints:
     def delete(self, name: str, *, token: str) -> Operation:
         """Answer what is under way, then stop and remove everything but what was captured. An absent endpoint is fine."""
         if self._store.look(name) is None:
+            self._clear(name)
             return self._begun(self._store.note(name, kind="delete", token=token))
         self._phone.forget(name)
         return self._begun(self._store.change(name, lambda desired: replace(desired, deleted=True), kind="delete", token=token))
 
+    def _clear(self, name: str) -> None:
+        """Remove what a creation left that was killed before the endpoint was there."""
+        folder = self._folder(name)
+        with translated(folder), held(self._lock(name)):
+            if self._store.look(name) is None and folder.is_dir():
+                attendance.remove_files(folder)
+
+    def _lock(self, name: str) -> Path:
+        return self._layout.root / "locks" / f"endpoint-{name}"
+
+    def _folder(self, name: str) -> Path:
+        """Raises SpecError for what is no name: it must not become a path that leads elsewhere."""
+        if not is_name(name):
+            raise SpecError(f"{name!r} is no endpoint's name", hint="lower-case letters, digits and hyphens, starting with a letter")
+        return self._layout.endpoint(name)
+
     def purge(self, name: str) -> None:
         """Remove what was captured from an endpoint that is deleted. Raises ConflictError while it exists."""
+        folder = self._folder(name)
         if self._store.look(name):
             raise ConflictError(f"endpoint {name!r} exists", hint="delete it first")
-        shutil.rmtree(self._layout.endpoint(name), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def rotate_key(self, name: str, *, token: str, grace: timedelta = KEY_GRACE) -> str:
-        """A new key; the old ones are good for `grace` longer. The key is also kept for this user's own calls.
+        """A new key, good once this returns; the old ones are for `grace` longer. It is also kept for this user's own calls.
 
         Raises:
             ConflictError: the endpoint asks for no key.
             BusyError: another mutation is under way.
         """
-        key, until = keys.generate(), time.time() + grace.total_seconds()
+        folder, until = self._folder(name), time.time() + grace.total_seconds()
+        if self._store.get(name).desired.auth != "key":
+            raise ConflictError(f"endpoint {name!r} asks for no key")
+        done = self._store.find(token)
+        if done is not None and done.state == "SUCCEEDED" and not keys.is_prepared(folder, token):
+            return self._key(name)
+        with translated(folder):
+            key = keys.prepared(folder, token)
+        fault("after-key-prepared")
 
         def rotate(desired: Desired) -> Desired:
-            if desired.auth != "key":
-                raise ConflictError(f"endpoint {name!r} asks for no key")
             old = [
                 replace(known, until=min(known.until or until, until))
                 for known in desired.keys
@@ -170,16 +216,23 @@ class LocalEndpoints:
             return replace(desired, keys=(Key(keys.digest(key)), *old))
 
         made = self._store.change(name, rotate, kind="rotate_key", token=token)
-        keys.write(self._layout.endpoint(name), key)
-        self._phone.forget(name)
         self._begun(made)
+        wait_until(
+            lambda: self._store.mutation(made.id),
+            lambda seen: seen is None or seen.state != "RUNNING",
+            pauses=delays(first=0.01, ceiling=0.2),
+            timeout=ROTATE_SECONDS,
+            what=f"the new key of endpoint {name}",
+        )
+        keys.adopt(folder, token)
+        self._phone.forget(name)
         return key
 
     # -------------------------------------------------------------- looking
 
     def get(self, name: str) -> EndpointRecord:
         row = self._store.get(name)
-        keeper.ensure(self._layout, name)
+        attendance.ensure(self._layout, name)
         return record_of(row)
 
     def list(self, query: Query, page: str | None = None) -> Page[EndpointRecord]:
@@ -194,7 +247,7 @@ class LocalEndpoints:
             last = rows[-1].name
         shown = found[: query.page_size]
         for row in shown:
-            keeper.ensure(self._layout, row.name)
+            attendance.ensure(self._layout, row.name)
         return Page([record_of(row) for row in shown], shown[-1].name if len(found) > query.page_size else None)
 
     def reconcile(self) -> None:
@@ -202,17 +255,22 @@ class LocalEndpoints:
         last = ""
         while rows := self._store.after(last, 100):
             for row in rows:
-                keeper.ensure(self._layout, row.name)
+                attendance.ensure(self._layout, row.name)
             last = rows[-1].name
 
     def headers(self, name: str, *, method: str = "POST", path: str = "", body: bytes | None = None) -> Mapping[str, str]:
         """The key, as this user's file has it."""
         if self._store.get(name).desired.auth != "key":
             return {}
-        key = keys.read(self._layout.endpoint(name))
+        return {"authorization": f"Bearer {self._key(name)}"}
+
+    def _key(self, name: str) -> str:
+        now = time.time()
+        known = [key.sha256 for key in self._store.get(name).desired.keys if key.until is None or key.until > now]
+        key = keys.good(self._folder(name), known)
         if key is None:
             raise NotFoundError(f"the key of endpoint {name!r} is not kept here", hint="rotate_key makes a new one")
-        return {"authorization": f"Bearer {key}"}
+        return key
 
     # -------------------------------------------------------------- what passes
 
@@ -235,7 +293,7 @@ class LocalEndpoints:
         """What was kept, of a deleted endpoint too."""
         from mlport.capture import read
 
-        folder = self._layout.endpoint(name) / "capture"
+        folder = self._folder(name) / "capture"
         if not folder.is_dir():
             self._store.get(name)
             return iter(())
@@ -243,7 +301,17 @@ class LocalEndpoints:
 
     def observe(self, name: str, window: Window) -> Observation:
         self._store.get(name)
-        return observation(self._layout.endpoint(name) / "observed", window)
+        attendance.ensure(self._layout, name)
+        return observation(self._folder(name) / "observed", window)
+
+
+def _refuse_unusable(tls: Tls) -> None:
+    try:
+        Certificate(Path(tls.certificate), Path(tls.key))
+    except OSError as error:
+        raise ConfigError(
+            f"certificate {tls.certificate} with certificate_key {tls.key}: {error}", hint="give the two PEM files of one pair"
+        ) from error
 
 
 def _check_shares(split: Mapping[str, int]) -> None:

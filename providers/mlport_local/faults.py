@@ -1,4 +1,9 @@
-"""Where a test may make the engine die: `MLPORT_FAULT=after-insert` kills the process there. Without it, nothing happens."""
+"""Where a test may make the engine die, as by `kill -9`. Without `MLPORT_FAULT`, nothing happens.
+
+`MLPORT_FAULT=after-submit` kills whoever gets there. `MLPORT_FAULT=@FILE` kills the first who gets to the point that the
+file names, and takes the file away: one death, at a time of the test's choosing. Each durable write has a name, and the
+points before and after it are made of that name, so that no write can be added without them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,19 @@ import signal
 
 
 def fault(point: str) -> None:
-    """Die here at once, as by `kill -9`, if the environment names this point."""
-    if os.environ.get("MLPORT_FAULT") == point:
+    """Die here at once if the environment asks for it."""
+    wanted = os.environ.get("MLPORT_FAULT")
+    if wanted and (wanted == point or (wanted.startswith("@") and _is_due(wanted[1:], point))):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_due(file: str, point: str) -> bool:
+    """Whether the file names this point, and we are the one to die of it: only one process can take the file away."""
+    try:
+        with open(file, encoding="utf-8") as stream:  # noqa: PTH123 - os alone is loaded here
+            if stream.read().strip() != point:
+                return False
+        os.unlink(file)  # noqa: PTH108
+    except FileNotFoundError:
+        return False
+    return True

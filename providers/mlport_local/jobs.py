@@ -9,20 +9,24 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 
-from mlport.errors import ConflictError, NotFoundError, stamped
+from mlport.errors import ConflictError, NotFoundError, UnavailableError, stamped
+from mlport.masking import masked
 from mlport.metrics import points
 from mlport.spi import Artifact, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, Usage
 from mlport_local.config import LocalConfig
-from mlport_local.engine import listing, logs, pool, process, queue
+from mlport_local.engine import listing, logs, pool, process, queue, staffing
+from mlport_local.engine.collecting import Collected, collect, removed
 from mlport_local.engine.database import Connections, translated, writing
+from mlport_local.engine.files import write_durably
 from mlport_local.engine.manifest import settled
-from mlport_local.engine.queue import Limits, NewJob
-from mlport_local.engine.supervisor import secrets_path
-from mlport_local.faults import fault
+from mlport_local.engine.private import keep_private, secrets_path
+from mlport_local.engine.queue import NewJob
+from mlport_local.engine.reservation import Limits
 from mlport_local.layout import Layout
 from mlport_local.registry import mlflow_schema
 
@@ -38,11 +42,11 @@ class LocalJobs:
 
     @cached_property
     def _limits(self) -> Limits:
-        return Limits.of_machine(self.config.max_jobs)
+        return Limits.of_machine(self.config.max_jobs, self.config.gpus)
 
     @property
     def _start(self) -> partial[int]:
-        return partial(pool.start_supervisor, self.layout, self.config.max_jobs, self.config.mlflow)
+        return partial(pool.start_supervisor, self.layout, self._limits, self.config.mlflow)
 
     def submit(self, plan: Plan, *, token: str, bundle: Path | None = None, secrets: Mapping[str, str] | None = None) -> str:
         """Queue the job and see to it that somebody runs it; the same token gives the same id.
@@ -51,10 +55,11 @@ class LocalJobs:
             ConflictError: the token belongs to another plan.
         """
         body = plan.requests[0].body
-        source = kept_bundle(self.layout, bundle, body.get("source_digest"))
+        keep_source = partial(kept_bundle, self.layout, bundle, body.get("source_digest"))
+        keep_source()
         if "MLFLOW_TRACKING_URI" in body.get("env", {}) and self.config.mlflow is None:
             mlflow_schema.prepare(self.layout)  # or two first jobs that use MLflow would make it at once, and break it
-        private = {**_needed(body), **(secrets or {})}
+        private = {**_needed(body), **_tracking(self.config, body), **(secrets or {})}
         new = NewJob(
             token=token,
             kind=plan.kind,
@@ -63,16 +68,15 @@ class LocalJobs:
             retries=body.get("retries", 0),
             cpus=body["cpus"] * body["nodes"],
             memory_gib=body["memory_gib"] * body["nodes"],
+            gpus=body.get("gpus", 0) * body["nodes"],
             plan_digest=plan.digest,
             plan=plan.to_json(),
-            request=lambda job_id: self._request(body, source, job_id, token),
+            request=lambda job_id: self._request(body, keep_source(), job_id, token),  # again: it may have been collected meanwhile
         )
         connection = self._connections.get()
-        with writing(connection):
-            job_id = queue.insert(connection, new, lambda job_id: self._keep_private(job_id, private))
-            queue.ensure(connection, self._limits, self._start)
-            fault("before-commit")
-        fault("after-insert")
+        with writing(connection, "submit"):
+            job_id = queue.insert(connection, new, lambda job_id: keep_private(self.layout, job_id, private))
+            staffing.ensure(connection, self._limits, self._start)
         return job_id
 
     def _request(self, body: Json, source: Path | None, job_id: str, token: str) -> Json:
@@ -89,22 +93,16 @@ class LocalJobs:
             "transfer": [sys.executable, "-m", "mlport.transfer"],
         }
 
-    def _keep_private(self, job_id: str, private: Mapping[str, str]) -> None:
-        if private:
-            path = secrets_path(self.layout, job_id)
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_durably(path, json.dumps(dict(private)).encode())
-
     def find(self, token: str, *, since: datetime | None = None) -> str | None:
         row = self._one("SELECT id FROM jobs WHERE token = ? AND created >= ?", token, since.timestamp() if since else 0.0)
         return row["id"] if row else None
 
     def status(self, job_id: str) -> JobStatus:
-        self._reconcile()
+        self._look()
         return listing.job_status(self._row(job_id, listing.COLUMNS))
 
     def list(self, query: Query, page: str | None = None) -> Page[JobStatus]:
-        self._reconcile()
+        self._look()
         with translated():
             return listing.page_of_jobs(self._connections.get(), query, page)
 
@@ -123,7 +121,7 @@ class LocalJobs:
             return points(lines)
 
     def logs(self, job_id: str, *, after: str | None = None) -> LogPage:
-        self._reconcile()
+        self._look()
         ended = self._row(job_id, "state")["state"] in queue.TERMINAL
         return logs.read_page(self.layout.job(job_id) / "log", after, ended=ended)
 
@@ -132,8 +130,26 @@ class LocalJobs:
         supervisor = queue.cancel(self._connections.get(), job_id)
         if supervisor is None:
             secrets_path(self.layout, job_id).unlink(missing_ok=True)
-        elif not process.send(supervisor, signal.SIGUSR1):
-            self._reconcile()
+        if supervisor is None or not process.send(supervisor, signal.SIGUSR1):
+            self.reconcile()  # its supervisor is dead, or others waited behind a job that was queued
+
+    def preempt(self, job_id: str) -> None:
+        """Take a running job's place back, as a cloud does with spot capacity: SIGTERM, its grace, SIGKILL.
+
+        The job goes on from its checkpoint in another attempt, which uses no retry. For tests and emulators: no command
+        says this. Nothing happens to a job that does not run.
+        """
+        self._row(job_id, "id")
+        supervisor = queue.preempt(self._connections.get(), job_id)
+        if supervisor is not None and not process.send(supervisor, signal.SIGUSR1):
+            self.reconcile()
+
+    def collect(self, older_than: timedelta) -> Collected:
+        """Remove bundles that no listed job has and environments that no unfinished job needs, unused for `older_than`.
+
+        Also what interrupted deletions left. Everything removed is made again when it is needed.
+        """
+        return collect(self.layout, self._connections.get(), older_than.total_seconds())
 
     def delete(self, job_id: str) -> None:
         row = self._one("SELECT state FROM jobs WHERE id = ?", job_id)
@@ -141,18 +157,24 @@ class LocalJobs:
             return
         if row["state"] not in queue.TERMINAL:
             raise ConflictError(f"job {job_id} is {row['state']}", hint="cancel it and wait for its end first")
-        folder = self.layout.job(job_id)
-        if folder.exists():
-            shutil.rmtree(folder)
         queue.delete(self._connections.get(), job_id)
+        folder = self.layout.job(job_id)
+        if folder.exists() and not removed(folder):
+            raise UnavailableError(f"job {job_id} is forgotten, but {folder} could not be removed", hint="remove it by hand")
 
     def close(self) -> None:
         """Close the database; jobs run on."""
         self._connections.close()
 
-    def _reconcile(self) -> None:
+    def reconcile(self) -> None:
+        """See that somebody looks after every job."""
         with translated():
-            queue.reconcile(self._connections.get(), self._limits, self._start)
+            staffing.reconcile(self._connections.get(), self._limits, self._start)
+
+    def _look(self) -> None:
+        """Reconcile if that can be done: on a disk that is full or read-only, what is known can still be read."""
+        with suppress(UnavailableError):
+            self.reconcile()
 
     def _one(self, sql: str, *values: str | float) -> sqlite3.Row | None:
         with translated():
@@ -200,6 +222,15 @@ def _needed(body: Json) -> dict[str, str]:
     return pool.private_environment(os.environ) if reaches_out else {}
 
 
+def _tracking(config: LocalConfig, body: Json) -> dict[str, str]:
+    """The address of MLflow, where the plan had to hide a password of it."""
+    if config.mlflow is None or body.get("env", {}).get("MLFLOW_TRACKING_URI") != masked(config.mlflow):
+        return {}
+    from mlport_local.registry.tracking import private_environment
+
+    return private_environment(config)
+
+
 def kept_bundle(layout: Layout, bundle: Path | None, digest: str | None) -> Path | None:
     """The bundle's place under the root, copied there if it is not yet; None for a job without a source.
 
@@ -213,20 +244,5 @@ def kept_bundle(layout: Layout, bundle: Path | None, digest: str | None) -> Path
         if bundle is None:
             raise NotFoundError(f"the bundle {digest} of this plan is neither given nor under {layout.root}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(target, bundle.read_bytes())
+        write_durably(target, bundle.read_bytes(), "bundle")
     return target
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, so that after a crash there is the whole of it or nothing."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

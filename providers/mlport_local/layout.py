@@ -28,6 +28,10 @@ class Layout:
     def artifacts(self) -> Path:
         return self.root / "artifacts"
 
+    @property
+    def supervisors_log(self) -> Path:
+        return self.root / "supervisors.log"
+
     def bundle(self, digest: str) -> Path:
         return self.root / "bundles" / f"{digest}.tar.gz"
 

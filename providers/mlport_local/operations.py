@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlport.errors import NotFoundError, stamped
 from mlport.spi import OperationStatus, State
 from mlport_local.config import LocalConfig
-from mlport_local.serving import keeper
+from mlport_local.serving import attendance
 from mlport_local.serving.endpoint_store import EndpointStore
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class LocalOperations:
         if found is None:
             raise NotFoundError(f"there is no operation {operation_id!r}")
         if found.state == "RUNNING":
-            keeper.ensure(self._config.layout, found.name)
+            attendance.ensure(self._config.layout, found.name)
         state = State(found.state)
         return OperationStatus(state, found.state, found.reason, found.name if state is State.SUCCEEDED else None)
 

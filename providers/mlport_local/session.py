@@ -18,8 +18,10 @@ from mlport.specs import JobSpec, Spec
 from mlport.spi import Finding, InputFact, Json
 from mlport.state.sqlite import SqliteStateStore
 from mlport_local.config import LocalConfig
+from mlport_local.gpus import gpu_names
 
 if TYPE_CHECKING:
+    from mlport.scheduling.stored import StoredSchedules
     from mlport_local.endpoints import LocalEndpoints
     from mlport_local.jobs import LocalJobs
     from mlport_local.models import LocalModels
@@ -58,17 +60,29 @@ class LocalSession:
         return LocalEndpoints(self.config)
 
     @cached_property
+    def schedules(self) -> StoredSchedules:
+        from mlport.scheduling.stored import StoredSchedules
+
+        return StoredSchedules(self.state, self.config.layout.root / "schedules")
+
+    @cached_property
     def operations(self) -> LocalOperations:
         from mlport_local.operations import LocalOperations
 
         return LocalOperations(self.config)
 
     def facts(self, spec: Spec) -> Json:
-        """This machine: cores, memory in GiB, and which of the spec's commands it has."""
+        """This machine: cores, memory in GiB, GPUs, and which of the spec's commands it has."""
         import psutil
 
         commands = {program: shutil.which(program) for program in _programs(spec)}
-        return {"host": socket.gethostname(), "cpus": os.cpu_count() or 1, "memory_gib": psutil.virtual_memory().total / 2**30, "commands": commands}
+        return {
+            "host": socket.gethostname(),
+            "cpus": os.cpu_count() or 1,
+            "memory_gib": psutil.virtual_memory().total / 2**30,
+            **_gpus(self.config),
+            "commands": commands,
+        }
 
     def input(self, uri: str) -> InputFact:
         if transfer.is_url(uri):
@@ -88,11 +102,21 @@ class LocalSession:
         yield _uv()
         yield from findings(self.config)
 
+    def reconcile(self) -> None:
+        """See that jobs and endpoints that should run do, for example after a reboot."""
+        self.jobs.reconcile()
+        self.endpoints.reconcile()
+
     def close(self) -> None:
-        for role in ("state", "endpoints", "jobs", "models"):
+        self.__dict__.pop("schedules", None)  # it stands on `state`
+        for role in ("state", "endpoints", "operations", "jobs", "models"):
             opened = self.__dict__.pop(role, None)
             if opened is not None and hasattr(opened, "close"):
                 opened.close()
+
+
+def _gpus(config: LocalConfig) -> Json:
+    return {"gpus": config.gpus, "gpu_names": list(gpu_names()) if config.gpus else []}
 
 
 def _programs(spec: Spec) -> list[str]:
@@ -111,7 +135,9 @@ def _writable(root: Path) -> Finding:
 def _space(root: Path) -> Finding:
     place = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(place).free / 2**30
-    return Finding("disk", free >= 1, f"{free:.1f} GiB free", "" if free >= 1 else "free some space: jobs, models and captured traffic need it")
+    return Finding(
+        "disk", free >= 1, f"{free:.1f} GiB free", "" if free >= 1 else "free some space: jobs, models and captured traffic need it"
+    )
 
 
 def _uv() -> Finding:

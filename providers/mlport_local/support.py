@@ -21,7 +21,7 @@ def supports(config: LocalConfig) -> SupportMap:
             C.JOB_CHECKPOINT: native("one folder for all attempts"),
             C.JOB_RETRY: native("the same supervisor starts the next attempt"),
             C.JOB_TIMEOUT: native("SIGTERM, then SIGKILL, to the whole process group"),
-            C.JOB_GPU: not_yet("GPUs are assigned by a later release"),
+            C.JOB_GPU: native("the driver's devices, each for one job at a time") if config.gpus else absent("this machine has no GPU"),
             C.JOB_NODES: composed("one process a node on this machine"),
             C.JOB_SPOT: absent("there is no spot market on your own machine"),
             C.JOB_METRICS: native("JSON lines, the last value of each metric"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlport.jobs import Job as Job
     from mlport.models import ModelVersion as ModelVersion
     from mlport.runs import Run as Run
+    from mlport.schedules import Schedule as Schedule
     from mlport.specs import BatchSpec as BatchSpec
     from mlport.specs import Capture as Capture
     from mlport.specs import Compute as Compute
@@ -29,10 +30,15 @@ if TYPE_CHECKING:
     from mlport.specs import JobSpec as JobSpec
     from mlport.specs import ModelRef as ModelRef
     from mlport.specs import ModelSpec as ModelSpec
+    from mlport.specs import Range as Range
     from mlport.specs import Replicas as Replicas
+    from mlport.specs import ScheduleSpec as ScheduleSpec
+    from mlport.specs import Stopping as Stopping
+    from mlport.specs import SweepSpec as SweepSpec
     from mlport.spi import Plan as Plan
     from mlport.spi import State as State
     from mlport.spi import Window as Window
+    from mlport.sweeps import Sweep as Sweep
 
 _HOMES = {
     "bundle": ("tree_digest",),
@@ -42,8 +48,24 @@ _HOMES = {
     "jobs": ("Job",),
     "models": ("ModelVersion",),
     "runs": ("Run",),
-    "specs": ("BatchSpec", "Capture", "Compute", "DeploymentSpec", "EndpointSpec", "JobSpec", "ModelRef", "ModelSpec", "Replicas"),
+    "schedules": ("Schedule",),
+    "specs": (
+        "BatchSpec",
+        "Capture",
+        "Compute",
+        "DeploymentSpec",
+        "EndpointSpec",
+        "JobSpec",
+        "ModelRef",
+        "ModelSpec",
+        "Range",
+        "Replicas",
+        "ScheduleSpec",
+        "Stopping",
+        "SweepSpec",
+    ),
     "spi": ("Plan", "State", "Window"),
+    "sweeps": ("Sweep",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = ("capture", "errors", "spi")

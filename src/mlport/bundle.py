@@ -19,7 +19,19 @@ from mlport.errors import SpecError
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-ALWAYS_IGNORED = (".git/", ".hg/", ".venv/", "venv/", "__pycache__/", "*.pyc", ".mlport*/", ".mypy_cache/", ".pytest_cache/", ".ipynb_checkpoints/", "mlruns/")
+ALWAYS_IGNORED = (
+    ".git/",
+    ".hg/",
+    ".venv/",
+    "venv/",
+    "__pycache__/",
+    "*.pyc",
+    ".mlport*/",
+    ".mypy_cache/",
+    ".pytest_cache/",
+    ".ipynb_checkpoints/",
+    "mlruns/",
+)
 IGNORE_FILES = (".mlportignore", ".gitignore")
 LARGEST_BUNDLE = 512 * 2**20
 CHUNK = 1 << 20
@@ -155,16 +167,22 @@ def source_files(root: Path) -> Iterator[tuple[str, Path]]:
         folders[:] = sorted(name for name in folders if not ignored.match_file(f"{(here / name).relative_to(root).as_posix()}/"))
         for name in folders:
             if (here / name).is_symlink():
-                raise SpecError(f"JobSpec.source: {here / name} is a link to a folder", hint="copy the folder in its place, or list it in .mlportignore")
+                raise SpecError(
+                    f"JobSpec.source: {here / name} is a link to a folder", hint="copy the folder in its place, or list it in .mlportignore"
+                )
         for name in names:
             file = here / name
             relative = file.relative_to(root).as_posix()
             if ignored.match_file(relative):
                 continue
             if not file.is_file():
-                raise SpecError(f"JobSpec.source: {file} is a broken link or not a regular file", hint="remove it, or list it in .mlportignore")
+                raise SpecError(
+                    f"JobSpec.source: {file} is a broken link or not a regular file", hint="remove it, or list it in .mlportignore"
+                )
             if not file.resolve().is_relative_to(inside):
-                raise SpecError(f"JobSpec.source: {file} is a link that leaves {root}", hint="copy the file in its place, or list it in .mlportignore")
+                raise SpecError(
+                    f"JobSpec.source: {file} is a link that leaves {root}", hint="copy the file in its place, or list it in .mlportignore"
+                )
             yield relative, file
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from mlport.jobs import Jobs
     from mlport.models import Models
     from mlport.runs import Runs
+    from mlport.schedules import Schedules
     from mlport.specs import Spec
+    from mlport.sweeps import Sweeps
 
 LABEL = "mlport"
 EXPIRES = "%Y%m%dt%H%M%Sz"
@@ -39,7 +41,11 @@ def connect(target: str | None = None, *, config: str | Path | None = None) -> C
     name, table, path, objective = choose(target, Path(config) if config else None)
     provider = registry.load(name)
     where = f"{path}: profiles.{table.get('profile')}" if path and "profile" in table else str(target)
-    loaded = provider.config.from_url(table["url"]) if "url" in table else provider.config.load(table, where=where)
+    loaded = (
+        provider.config.from_url(table["url"])
+        if "url" in table
+        else provider.config.load(table, where=where, base=path.parent if path else None)
+    )
     return Client(provider, loaded, objective)
 
 
@@ -90,6 +96,20 @@ class Client:
         from mlport.runs import Runs
 
         return Runs(self)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """Searches for the best parameters: run, start, get, list."""
+        from mlport.sweeps import Sweeps
+
+        return Sweeps(self)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """Jobs started by the clock: create, get, list, delete."""
+        from mlport.schedules import Schedules
+
+        return Schedules(self)
 
     @cached_property
     def models(self) -> Models:

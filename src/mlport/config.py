@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlport.errors import ConfigError
-from mlport.specs import Name, describe_problems
+from mlport.fields import Name, describe_problems
 
 FILE_NAME = "mlport.toml"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -49,10 +49,13 @@ class Config(BaseModel):
         return cls.load({"profile": text, **cls.fields_of_url(url), **dict(parse_qsl(url.query))}, where=text)
 
     @classmethod
-    def load(cls, table: Mapping[str, Any], *, where: str) -> Self:
-        """Validate a table; a ConfigError says which field, what was wrong and the nearest valid one."""
+    def load(cls, table: Mapping[str, Any], *, where: str, base: Path | None = None) -> Self:
+        """Validate a table; a ConfigError says which field, what was wrong and the nearest valid one.
+
+        Relative paths are meant from `base`, the folder of mlport.toml; from the working directory if not given.
+        """
         try:
-            return cls.model_validate(dict(table))
+            return cls.model_validate(dict(table), context={"base": base or Path.cwd()})
         except ValidationError as error:
             raise ConfigError(f"{where}: {describe_problems(error, cls)}") from error
 

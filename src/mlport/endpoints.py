@@ -109,9 +109,7 @@ class Endpoint:
     def deployments(self) -> tuple[DeploymentRecord, ...]:
         return self.record.deployments
 
-    def predict(
-        self, rows: Any, *, deployment: str | None = None, request_id: str | None = None, timeout: float = 60.0
-    ) -> Prediction:
+    def predict(self, rows: Any, *, deployment: str | None = None, request_id: str | None = None, timeout: float = 60.0) -> Prediction:
         """Predictions for rows: a list of mappings, a pandas or polars frame, or an Arrow table.
 
         Args:
@@ -175,7 +173,15 @@ class Endpoint:
         self.client.require(Capability.ENDPOINT_KEY)
         return self.client.session.endpoints.rotate_key(self.name, token=token_for("", "rotate", None))
 
-    def deploy(self, model: ModelVersion | DeploymentSpec, *, name: str | None = None, key: str | None = None, progress: Progress | None = None, **options: Any) -> DeploymentRecord:
+    def deploy(
+        self,
+        model: ModelVersion | DeploymentSpec,
+        *,
+        name: str | None = None,
+        key: str | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> DeploymentRecord:
         """Add a deployment that gets no traffic yet, and wait until it could answer.
 
         `options` are further fields of `DeploymentSpec`.
@@ -419,7 +425,10 @@ def records(rows: Any) -> list[dict[str, Any]]:
         raise SpecError("predict needs at least one row")
     for index, row in enumerate(found):
         if not isinstance(row, Mapping):
-            raise SpecError(f"predict: row {index} is a {type(row).__name__}, not a mapping of column to value", hint='predict([{"hour": 17, "carrier": "UA"}])')
+            raise SpecError(
+                f"predict: row {index} is a {type(row).__name__}, not a mapping of column to value",
+                hint='predict([{"hour": 17, "carrier": "UA"}])',
+            )
     return [dict(row) for row in found]
 
 

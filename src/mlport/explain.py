@@ -67,4 +67,10 @@ def _plan(client: Client, spec: Spec) -> Plan:
         return client.models.plan(spec)
     if isinstance(spec, specs.EndpointSpec):
         return client.endpoints.plan(spec)
-    raise UsageError(f"{type(spec).__name__} cannot be explained", hint="give a JobSpec, BatchSpec, ModelSpec or EndpointSpec")
+    if isinstance(spec, specs.SweepSpec):
+        return client.sweeps.plan(spec)
+    if isinstance(spec, specs.ScheduleSpec):
+        return client.schedules.plan(spec)
+    raise UsageError(
+        f"{type(spec).__name__} cannot be explained", hint="give a JobSpec, BatchSpec, ModelSpec, EndpointSpec, SweepSpec or ScheduleSpec"
+    )

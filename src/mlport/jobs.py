@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from mlport.bundle import Bundle, git_state, pack
 from mlport.capabilities import Capability
-from mlport.errors import JobFailedError, NotFoundError, SpecError
+from mlport.errors import AmbiguousError, JobFailedError, MlportError, NotFoundError, SpecError
 from mlport.journal import token_for
 from mlport.paging import each
 from mlport.spi import Artifact, Facts, InputFact, JobResult, JobStatus, Plan, Query, State
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from mlport.client import Client
     from mlport.specs import BatchSpec, JobSpec
-
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ class Jobs:
 
     def plan(self, spec: JobSpec | BatchSpec) -> Plan:
         """What `submit` would do, without doing it: a dry run."""
-        with tempfile.TemporaryDirectory(prefix="mlport-") as folder:
-            return self.prepare(spec, Path(folder))[0]
+        with _scratch(spec) as folder:
+            return self.prepare(spec, folder)[0]
 
     def submit(self, spec: JobSpec | BatchSpec, *, key: str | None = None) -> Job:
         """Start a job. With a `key`, however often and from wherever it is asked, once.
@@ -148,22 +148,28 @@ class Jobs:
             ConflictError: the key was used for other work.
             AmbiguousError: no answer came; ask again with the same key.
         """
-        client = self._client
-        with tempfile.TemporaryDirectory(prefix="mlport-") as folder:
-            plan, bundle = self.prepare(spec, Path(folder))
-            jobs = client.session.jobs
-            token = token_for(client.config.target, "job", key)
-            job_id = client.journal.once(
-                token,
-                plan,
-                send=lambda: jobs.submit(plan, token=token, bundle=bundle.path if bundle else None, secrets=secrets_of(spec)),
-                find=lambda: jobs.find(token),
-                name=str,
-                recall=str,
-                find_lag=client.session.find_lag,
-                key=key,
-            )
-        return Job(job_id, client)
+        token = token_for(self._client.config.target, "job", key)
+        with _scratch(spec) as folder:
+            plan, bundle = self.prepare(spec, folder)
+            job_id = self.send(plan, token=token, bundle=bundle.path if bundle else None, secrets=secrets_of(spec), key=key)
+        return Job(job_id, self._client)
+
+    def send(
+        self, plan: Plan, *, token: str, bundle: Path | None, secrets: Mapping[str, str], key: str | None = None, replan: bool = False
+    ) -> str:
+        """Submit what was planned, once for each token; the job's id. `replan` is that of `Journal.once`."""
+        jobs = self._client.session.jobs
+        return self._client.journal.once(
+            token,
+            plan,
+            send=lambda: jobs.submit(plan, token=token, bundle=bundle, secrets=secrets),
+            find=lambda: jobs.find(token),
+            name=str,
+            recall=str,
+            find_lag=self._client.session.find_lag,
+            key=key,
+            replan=replan,
+        )
 
     def get(self, job_id: str) -> Job:
         """The job of that id. Raises NotFoundError."""
@@ -176,7 +182,9 @@ class Jobs:
         found = self._client.session.jobs.find(token)
         return Job(found, self._client) if found else None
 
-    def list(self, *, name: str | None = None, state: State | str | None = None, labels: Mapping[str, str] | None = None) -> Iterator[JobStatus]:
+    def list(
+        self, *, name: str | None = None, state: State | str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[JobStatus]:
         """Jobs, newest first, page by page as you read on."""
         query = Query(name=name, states=frozenset({State(state)}) if state else frozenset(), labels=labels or {})
         return each(lambda page: self._client.session.jobs.list(query, page))
@@ -214,9 +222,7 @@ class Jobs:
         client = self._client
         client.require(*spec.requires())
         version = client.models.get(spec.model.name, spec.model.version)
-        pinned = spec.model_copy(
-            update={"model": spec.model.model_copy(update={"version": version.version}), "input": _located(spec.input), "output": _located(spec.output)}
-        )
+        pinned = located(spec).model_copy(update={"model": spec.model.model_copy(update={"version": version.version})})
         facts = Facts(
             inputs={"rows": self._input("rows", pinned.input, field="BatchSpec.input")},
             labels=client.stamps(spec.labels, None),
@@ -232,10 +238,28 @@ class Jobs:
             raise SpecError(f"{field or f'JobSpec.inputs.{name}'}: {uri} does not exist", hint=error.hint) from error
 
 
-def located(spec: JobSpec) -> JobSpec:
+@overload
+def located(spec: JobSpec) -> JobSpec: ...
+@overload
+def located(spec: BatchSpec) -> BatchSpec: ...
+def located(spec: JobSpec | BatchSpec) -> JobSpec | BatchSpec:
     """The same spec, with absolute paths."""
+    from mlport.specs import BatchSpec
+
+    if isinstance(spec, BatchSpec):
+        return spec.model_copy(update={"input": _located(spec.input), "output": _located(spec.output)})
     source = str(Path(spec.source).absolute()) if spec.source else None
     return spec.model_copy(update={"inputs": {name: _located(uri) for name, uri in spec.inputs.items()}, "source": source})
+
+
+@contextmanager
+def _scratch(spec: JobSpec | BatchSpec) -> Iterator[Path]:
+    """A folder to pack the source in; none is made for a spec that has no source, for it costs milliseconds."""
+    if getattr(spec, "source", None) is None:
+        yield Path(os.devnull)
+        return
+    with tempfile.TemporaryDirectory(prefix="mlport-") as folder:
+        yield Path(folder)
 
 
 def _require_entrypoint(spec: JobSpec, bundle: Bundle | None) -> None:
@@ -265,6 +289,11 @@ def secrets_of(spec: JobSpec | BatchSpec) -> dict[str, str]:
     if missing:
         raise SpecError(f"JobSpec.secrets: not set in your environment: {', '.join(missing)}", hint="export them before submitting")
     return {name: os.environ[name] for name in names}
+
+
+def again_later(error: MlportError) -> bool:
+    """Whether the same submit may well work, or be known to have worked, a little later."""
+    return error.retryable or isinstance(error, AmbiguousError)
 
 
 def artifact(job: Job, output: str) -> Artifact:

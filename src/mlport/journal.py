@@ -54,6 +54,10 @@ class Journal:
         found = self._look(token)
         return found[0] if found else None
 
+    def forget(self, token: str) -> None:
+        """What it made is being removed: its key may make it anew."""
+        self._store.delete(f"journal/{token}")
+
     def _look(self, token: str) -> tuple[Entry, str] | None:
         found = self._store.get(f"journal/{token}")
         return (Entry(**json.loads(found.value)), found.version) if found else None
@@ -69,6 +73,7 @@ class Journal:
         recall: Callable[[str], T],
         find_lag: float = 0.0,
         key: str | None = None,
+        replan: bool = False,
     ) -> T:
         """Send the plan, unless it was sent before: then give what it made.
 
@@ -76,6 +81,7 @@ class Journal:
             send, find: the provider's mutation and its look-up, both by this token.
             name, recall: what was made as text for the journal, and back.
             find_lag: seconds for which `find` may miss what was made.
+            replan: the plan may be another than an earlier try's, as long as nothing came of that; what came of it stands.
 
         Raises:
             ConflictError: the key was used for other work.
@@ -83,7 +89,7 @@ class Journal:
             MlportError: the provider refused before doing anything; the key is free again.
         """
         entry, version, fresh = self._intend(token, plan, key)
-        if entry.digest != plan.digest:
+        if entry.digest != plan.digest and not replan:
             raise ConflictError(f"the key {key!r} was used for other work: another spec, source or input", hint="use a new key, or none")
         if entry.id is not None:
             return recall(entry.id)
@@ -91,9 +97,9 @@ class Journal:
             earlier = find()
             if earlier is not None:
                 return self._done(entry, earlier, name)
-            entry, version = self._intend_again(entry, version, find_lag)
+            entry, version = self._intend_again(entry, version, plan, find_lag)
         try:
-            made = self._send(token, send, find, find_lag)
+            made = self._send(entry, send, find, find_lag)
         except AmbiguousError:
             raise
         except MlportError:
@@ -102,16 +108,16 @@ class Journal:
             raise
         return self._done(entry, made, name)
 
-    def _send(self, token: str, send: Callable[[], T], find: Callable[[], T | None], find_lag: float) -> T:
+    def _send(self, entry: Entry, send: Callable[[], T], find: Callable[[], T | None], find_lag: float) -> T:
         try:
             return send()
         except AmbiguousError as error:
             try:
                 found = find()
             except MlportError as failed:  # no news of it: the intent must stay
-                raise self._unknown(token, find_lag) from failed
+                raise self._unknown(entry, find_lag) from failed
             if found is None:
-                raise self._unknown(token, find_lag) from error
+                raise self._unknown(entry, find_lag) from error
             return found
 
     def _intend(self, token: str, plan: Plan, key: str | None) -> tuple[Entry, str, bool]:
@@ -125,17 +131,17 @@ class Journal:
             return *earlier, False
         return entry, version, True
 
-    def _intend_again(self, entry: Entry, version: str, find_lag: float) -> tuple[Entry, str]:
+    def _intend_again(self, entry: Entry, version: str, plan: Plan, find_lag: float) -> tuple[Entry, str]:
         """Once the lag is over, start it anew before sending again: one process wins, and nobody else sends meanwhile."""
-        if find_lag <= 0:
+        if find_lag <= 0 and entry.digest == plan.digest:
             return entry, version
         if self._clock() - entry.at < find_lag:
-            raise self._unknown(entry.token, find_lag)
-        again = replace(entry, at=self._clock())
+            raise self._unknown(entry, find_lag)
+        again = replace(entry, at=self._clock(), digest=plan.digest, plan=plan.to_json())
         try:
             return again, self._store.put(f"journal/{entry.token}", _encode(again), expect=version)
         except ConflictError as error:
-            raise self._unknown(entry.token, find_lag) from error
+            raise self._unknown(entry, find_lag) from error
 
     def _forget(self, token: str, version: str) -> None:
         """Nothing was done, so the key stays free, unless another process went on with the entry meanwhile."""
@@ -147,10 +153,16 @@ class Journal:
         return made
 
     @staticmethod
-    def _unknown(token: str, find_lag: float) -> AmbiguousError:
+    def _unknown(entry: Entry, find_lag: float) -> AmbiguousError:
+        later = f"in {find_lag:g} s" if find_lag else "later"
+        again = (
+            f"ask once more with the same key {later}"
+            if entry.key
+            else f"look {later} for what carries this token, and use a key next time"
+        )
         return AmbiguousError(
-            f"no answer came, and whether the work was done is not known yet (token {token})",
-            hint=f"nothing is sent again meanwhile; ask once more with the same key in {find_lag:g} s",
+            f"no answer came, and whether the work was done is not known yet (token {entry.token})",
+            hint=f"nothing is sent again meanwhile; {again}",
         )
 
 

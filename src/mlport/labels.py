@@ -80,5 +80,8 @@ def _checked_id(request_id: str) -> str:
 def _checked(request_id: str, value: Any) -> Any:
     plain = value.item() if hasattr(value, "item") else value
     if plain is not None and not isinstance(plain, bool | int | float | str):
-        raise SpecError(f"labels: {value!r} of request {request_id} is a {type(value).__name__}", hint="give a number, text, boolean or None for each row")
+        raise SpecError(
+            f"labels: {value!r} of request {request_id} is a {type(value).__name__}",
+            hint="give a number, text, boolean or None for each row",
+        )
     return plain

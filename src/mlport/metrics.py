@@ -42,7 +42,9 @@ def entries(lines: Iterable[bytes]) -> Iterator[Entry]:
 
 def points(lines: Iterable[bytes]) -> list[MetricPoint]:
     """The same as the SPI has it."""
-    return [MetricPoint(name, value, step, None if at is None else datetime.fromtimestamp(at, UTC)) for name, value, step, at in entries(lines)]
+    return [
+        MetricPoint(name, value, step, None if at is None else datetime.fromtimestamp(at, UTC)) for name, value, step, at in entries(lines)
+    ]
 
 
 def _when(entry: dict[str, Any]) -> tuple[int | None, float | None]:

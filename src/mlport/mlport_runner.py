@@ -19,7 +19,8 @@ Manifest, version 1 (`?` marks what may be left out or null):
     inputs?       {name: {uri, path?, kind?, digest?, bytes?}}; the program finds each at MLPORT_INPUT_<NAME>.
                   A path or file:// URL is used where it lies; http(s) is downloaded to `path`; any other scheme is
                   fetched by `transfer`. With kind "sha256", `digest` is checked before the program starts: of a file
-                  its content's SHA-256, of a folder its tree digest (below)
+                  its content's SHA-256, of a folder its tree digest (below). With kind "etag" or "generation", what is
+                  fetched must be that version: the server's ETag is compared, or `transfer` is told to
     outputs?      {name: {path, uri?}}; the program writes to MLPORT_OUTPUT_<NAME>; uploaded where `uri` is set
     checkpoint?   {path, uri?, interval?}: MLPORT_CHECKPOINT_DIR, restored from and synced to `uri` every `interval` seconds
     metrics?      file that the program appends JSON lines to (MLPORT_METRICS): {"name", "value", "step"?, "time"?} or {"auc": 0.7}
@@ -29,7 +30,8 @@ Manifest, version 1 (`?` marks what may be left out or null):
     node?         {rank, count, main_address, main_port}
     timeout?, grace?   seconds until the program is ended; seconds between SIGTERM and SIGKILL (10)
     transfer?     command prefix; `transfer SOURCE DESTINATION` copies a file or folder between a local path and a URL and
-                  exits 0, or 3 when the source does not exist
+                  exits 0, or 3 when the source does not exist. `--expect KIND:DIGEST` may come before SOURCE: it then exits
+                  4, and leaves nothing, when the object is not that version
 
 result.json, version 1: state (SUCCEEDED, FAILED, CANCELLED), cause, reason, exit_code (null if none ran to its end), started, ended,
 metrics {name: last value}, outputs {name: {uri, digest, bytes, files}}, usage {wall_seconds, cpu_seconds, max_rss_bytes},
@@ -62,8 +64,10 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 MISSING_SOURCE = 3  # the transfer command's status for "there is no such source"
+OTHER_VERSION = 4  # and for "the source is not the version that was expected"
 DOWNLOAD_ATTEMPTS = 3
 NETWORK_TIMEOUT = 60.0
+RESERVED = 1 << 16  # bytes kept free on the disk for result.json
 DEFAULT_GRACE = 10.0
 EXIT = {"SUCCEEDED": 0, "FAILED": 1, "CANCELLED": 143}
 
@@ -387,7 +391,7 @@ class Run:
         if where is None:
             default = os.path.join(self.workdir + ".inputs", name, os.path.basename(entry["uri"].split("?")[0].rstrip("/")) or name)
             where = os.path.abspath(entry.get("path") or default)
-            self.fetch(entry["uri"], where, what=f"input {name!r}")
+            self.fetch(entry["uri"], where, what=f"input {name!r}", version=version_of(entry))
         elif not os.path.exists(where):
             raise RefusedError(f"input {name!r}: {where} does not exist")
         if entry.get("kind") == "sha256" and entry.get("digest"):
@@ -398,21 +402,25 @@ class Run:
                 )
         return where
 
-    def fetch(self, uri: str, destination: str, what: str) -> None:
+    def fetch(self, uri: str, destination: str, what: str, version: str | None = None) -> None:
         os.makedirs(os.path.dirname(destination), exist_ok=True)
         if uri.split("://", maxsplit=1)[0] in ("http", "https"):
-            download(uri, destination, what)
-        elif self.transfer(uri, destination) != 0:
+            download(uri, destination, what, version)
+            return
+        status = self.transfer(uri, destination, ["--expect", version] if version else [])
+        if status == OTHER_VERSION:
+            raise ChangedError(f"{what} changed since the plan was made: {uri} is no longer {version}")
+        if status != 0:
             raise RefusedError(f"{what}: {uri} could not be fetched; the log says why")
 
-    def transfer(self, source: str, destination: str) -> int:
+    def transfer(self, source: str, destination: str, options: list[str] | None = None) -> int:
         """Copy between a local path and a URL; the transfer command's exit code."""
         if local_path(source) is not None and local_path(destination) is not None:
             return copy_local(str(local_path(source)), str(local_path(destination)))
         command = self.manifest.get("transfer")
         if not command:
             raise RefusedError(f"{source} -> {destination}: the manifest has no transfer command for this kind of address")
-        return self.stop.call([*command, source, destination], dict(os.environ), self.grace)
+        return self.stop.call([*command, *(options or []), source, destination], dict(os.environ), self.grace)
 
     def unpack_source(self) -> None:
         source = self.manifest["source"]
@@ -453,7 +461,7 @@ class Run:
 
     def environment(self) -> dict[str, str]:
         """The program's environment: what we were given, the job's own, and the MLPORT_ variables."""
-        env = {key: value for key, value in os.environ.items() if key not in ("MLPORT_MANIFEST", "MLPORT_GATE")}
+        env = {key: value for key, value in os.environ.items() if key not in ("MLPORT_MANIFEST", "MLPORT_GATE", "MLPORT_FAULT")}
         env.update(self.manifest.get("env") or {})
         env["PATH"] = os.pathsep.join(part for part in (os.path.dirname(sys.executable), env.get("PATH") or os.defpath) if part)
         env.setdefault("PYTHONUNBUFFERED", "1")  # or a log would show nothing for minutes
@@ -646,14 +654,20 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
-def download(url: str, destination: str, what: str) -> None:
+def version_of(entry: Json) -> str | None:
+    """The version that an input must have where the server tells versions: `etag:...` or `generation:...`."""
+    is_told = entry.get("kind") in ("etag", "generation") and entry.get("digest")
+    return "{}:{}".format(entry["kind"], entry["digest"]) if is_told else None
+
+
+def download(url: str, destination: str, what: str, version: str | None = None) -> None:
     """Fetch over HTTP to a file that appears only when whole; connection failures are tried again."""
     from http.client import HTTPException
     from urllib.error import HTTPError
 
     for attempt in range(1, DOWNLOAD_ATTEMPTS + 1):
         try:
-            _download_once(url, destination)
+            _download_once(url, destination, what, version)
             return
         except (OSError, HTTPException) as error:  # noqa: PERF203 - the point is to try again
             refused = isinstance(error, HTTPError) and error.code < 500
@@ -664,11 +678,14 @@ def download(url: str, destination: str, what: str) -> None:
             time.sleep(0.5 * attempt)
 
 
-def _download_once(url: str, destination: str) -> None:
+def _download_once(url: str, destination: str, what: str, version: str | None) -> None:
     from urllib.request import Request, urlopen
 
     request = Request(url, headers={"User-Agent": "mlport"})  # noqa: S310 - only called for http and https
     with urlopen(request, timeout=NETWORK_TIMEOUT) as answer, open(destination + ".part", "wb") as target:  # noqa: S310
+        found = "etag:{}".format((answer.headers.get("ETag") or "").strip('"'))
+        if version and found != version:
+            raise ChangedError(f"{what} changed since the plan was made: {url} is no longer {version} but {found}")
         shutil.copyfileobj(answer, target, CHUNK)
         size, promised = target.tell(), answer.headers.get("Content-Length")
     if promised is not None and int(promised) != size:
@@ -786,20 +803,44 @@ def usage(began: float) -> Json:
     }
 
 
-def write_durably(path: str, content: Json) -> None:
-    """Write JSON so that after a crash there is the whole file or none."""
+def reserve(path: str) -> None:
+    """Take the space that a result needs while there is some: a program that fills the disk must not hide how it ended."""
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as stream:
-        json.dump(content, stream, allow_nan=False)
+    with open(path + ".part", "wb") as stream:
+        stream.write(b"\0" * RESERVED)
+
+
+def write_durably(path: str, content: Json) -> None:
+    """Write JSON so that after a crash there is the whole file or none, into what was reserved if that is there."""
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    with os.fdopen(os.open(path + ".part", os.O_WRONLY | os.O_CREAT, 0o666), "wb") as stream:
+        stream.write(json.dumps(content, allow_nan=False).encode())
+        stream.truncate()
         stream.flush()
         os.fsync(stream.fileno())
+    fault("before-result")
     os.replace(path + ".part", path)
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+    fault("after-result")
+
+
+def fault(point: str) -> None:
+    """Die here, as by `kill -9`, if a test asks for it as `mlport_local.faults` says; otherwise nothing."""
+    wanted = os.environ.get("MLPORT_FAULT", "")
+    if wanted.startswith("@") and os.path.exists(wanted[1:]):
+        with open(wanted[1:], encoding="utf-8") as stream:
+            named = stream.read().strip()
+        if named == point:
+            os.unlink(wanted[1:])
+            wanted = point
+    if wanted == point:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def utc_now() -> str:
@@ -816,6 +857,14 @@ def pass_gate() -> None:
             raise SystemExit("mlport: the supervisor went away before the job began")
 
 
+def say(line: str) -> None:
+    """A line of ours in the log. Where the log takes no more, result.json still tells."""
+    try:
+        os.write(2, f"mlport: {line}\n".encode())
+    except OSError:
+        return
+
+
 def ignore_signals() -> None:
     """It is over, and only the writing down is left."""
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -825,9 +874,11 @@ def ignore_signals() -> None:
 def execute(manifest: Json, stop: Stop) -> str:
     """Perform the run and write its result; the state."""
     began, started = time.monotonic(), utc_now()
+    reserve(manifest["result"])
     if manifest.get("started"):
         with open(manifest["started"], "w", encoding="utf-8"):
             pass
+    fault("after-started")
     run = Run(manifest, stop)
     try:
         ended, outputs = run.perform()
@@ -837,7 +888,7 @@ def execute(manifest: Json, stop: Stop) -> str:
         ended, outputs = Ended("CANCELLED", "cancelled", "stopped by SIGTERM"), {}
     metrics = read_metrics(manifest.get("metrics"), run.warnings)
     for line in [*run.warnings, *([f"{ended.state}: {ended.reason}"] if ended.reason else [])]:
-        print(f"mlport: {line}", file=sys.stderr, flush=True)
+        say(line)
     write_durably(
         manifest["result"],
         {
@@ -870,7 +921,7 @@ def main(argument: str | None = None) -> int:
     except StoppedError:
         return EXIT["CANCELLED"]
     except RefusedError as error:
-        print(f"mlport: {error}", file=sys.stderr)
+        say(str(error))
         if isinstance(manifest.get("result"), str):
             write_durably(manifest["result"], {"version": 1, **Ended("FAILED", "", str(error))._asdict(), "exit_code": None})
         return EXIT["FAILED"]

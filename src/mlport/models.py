@@ -94,7 +94,10 @@ class ModelVersion:
         found = tree_digest(copied)
         if self.digest is not None and found != self.digest:
             shutil.rmtree(target, ignore_errors=True)
-            raise ConflictError(f"{self.name}:{self.version} was registered with digest {self.digest}, but its files have {found}", hint="they were changed or damaged in the registry's store")
+            raise ConflictError(
+                f"{self.name}:{self.version} was registered with digest {self.digest}, but its files have {found}",
+                hint="they were changed or damaged in the registry's store",
+            )
         return copied
 
     def delete(self) -> None:
@@ -133,7 +136,10 @@ class Models:
         from mlport.specs import ModelSpec
 
         if (path is None) == (from_job is None):
-            raise SpecError("register needs either a path or from_job=", hint='register("delays", from_job=job) or register("delays", "folder", trust=True)')
+            raise SpecError(
+                "register needs either a path or from_job=",
+                hint='register("delays", from_job=job) or register("delays", "folder", trust=True)',
+            )
         if from_job is not None:
             found = artifact(from_job, output)
             spec = ModelSpec(name=name, path=found.uri, job_id=from_job.id, output=output, tags=dict(tags or {}), description=description)
@@ -253,7 +259,10 @@ def _verified(path: str, expected: str | None) -> str:
         raise SpecError(f"ModelSpec.path: {folder} does not exist")
     found = tree_digest(folder)
     if expected is not None and found != expected:
-        raise ConflictError(f"{folder} has digest {found}, but was written with {expected}", hint="it was changed since; register it as a folder with trust if you mean this one")
+        raise ConflictError(
+            f"{folder} has digest {found}, but was written with {expected}",
+            hint="it was changed since; register it as a folder with trust if you mean this one",
+        )
     return found
 
 

@@ -98,7 +98,9 @@ class Runs:
         for name, was in facts["inputs"].items():
             now = self._client.session.input(was["uri"])
             if (now.kind, now.digest) != (was["kind"], was["digest"]):
-                raise InputChangedError(f"input {name!r} ({was['uri']}) changed: it was {was['kind']} {was['digest']}, and is {now.kind} {now.digest}")
+                raise InputChangedError(
+                    f"input {name!r} ({was['uri']}) changed: it was {was['kind']} {was['digest']}, and is {now.kind} {now.digest}"
+                )
 
 
 def _digest(source: str) -> str:

@@ -3,6 +3,7 @@
 Either side is a path or a URL that obstore knows (s3, gs, az, abfss, http, https, file). Credentials and endpoints
 come from the environment, as each vendor names them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...). A destination
 appears whole or not at all when it is a file; a folder is copied file by file. Exit status 3: the source is not there.
+With `--expect etag:DIGEST` or `generation:DIGEST` first, the object fetched must be that version; exit status 4: it is not.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlport.errors import AuthenticationError, MlportError, NotFoundError, PermissionDeniedError, SpecError, UnavailableError
+from mlport.errors import (
+    AuthenticationError,
+    InputChangedError,
+    MlportError,
+    NotFoundError,
+    PermissionDeniedError,
+    SpecError,
+    UnavailableError,
+)
 from mlport.spi import InputFact
 
 if TYPE_CHECKING:
@@ -112,13 +121,19 @@ def _below_instead(url: str, error: Exception) -> list[tuple[str, int]]:
     return found
 
 
-def download(url: str, destination: Path) -> None:
-    """Copy an object, or everything below a prefix, to `destination`."""
+def download(url: str, destination: Path, expect: str | None = None) -> None:
+    """Copy an object, or everything below a prefix, to `destination`.
+
+    Raises:
+        InputChangedError: the object is not the version that `expect` names, such as `etag:5d41...`.
+    """
     import obstore
 
     parent, name = split_url(url)
     try:
-        _save(obstore.get(open_store(parent), name), destination)
+        found = obstore.get(open_store(parent), name)
+        _refuse_other(url, found.meta, expect)
+        _save(found, destination)
     except (obstore.exceptions.BaseError, OSError) as error:
         store = open_store(url)
         for path, _ in _below_instead(url, error):
@@ -127,6 +142,13 @@ def download(url: str, destination: Path) -> None:
                 _save(obstore.get(store, path), target)
             except (obstore.exceptions.BaseError, OSError) as failed:
                 raise translated(url, failed) from failed
+
+
+def _refuse_other(url: str, meta: Any, expect: str | None) -> None:
+    """Compare the version of the very object that is being fetched, so that it cannot change in between."""
+    versions = {f"generation:{meta.get('version')}", "etag:" + str(meta.get("e_tag")).strip('"')}
+    if expect is not None and expect not in versions:
+        raise InputChangedError(f"{url} is not {expect} any more, but {' or '.join(sorted(versions))}")
 
 
 def _below(folder: Path, relative: str) -> Path:
@@ -166,10 +188,10 @@ def upload(source: Path, url: str) -> None:
         raise translated(url, error) from error
 
 
-def copy(source: str, destination: str) -> None:
-    """Copy whichever way round: one of the two is a URL."""
+def copy(source: str, destination: str, expect: str | None = None) -> None:
+    """Copy whichever way round: one of the two is a URL. `expect` is the version that a source URL must have."""
     if is_url(source) and not is_url(destination):
-        download(source, local_path(destination))
+        download(source, local_path(destination), expect)
     elif is_url(destination) and not is_url(source):
         upload(local_path(source), destination)
     else:
@@ -177,14 +199,17 @@ def copy(source: str, destination: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 2:
-        print("usage: python -m mlport.transfer SOURCE DESTINATION", file=sys.stderr)
+    options = arguments[:2] if arguments[:1] == ["--expect"] else []
+    words = arguments[len(options) :]
+    if len(words) != 2:
+        print("usage: python -m mlport.transfer [--expect KIND:DIGEST] SOURCE DESTINATION", file=sys.stderr)
         return 2
     try:
-        copy(*arguments)
+        copy(*words, *options[1:])
     except MlportError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 3 if isinstance(error, NotFoundError) else error.exit_code
+        statuses: dict[type[MlportError], int] = {NotFoundError: 3, InputChangedError: 4}
+        return statuses.get(type(error), error.exit_code)
     return 0
 
 

@@ -26,7 +26,10 @@ def readme() -> ModuleType:
 
 
 def test_the_matrix_is_fresh(readme: ModuleType) -> None:
-    assert readme.section(readme.README.read_text(), "matrix") == readme.matrix(), "run make docs"
+    def lasting(matrix: str) -> list[str]:
+        return [line for line in matrix.splitlines() if "GPUs" not in line]  # what is said of GPUs depends on the machine
+
+    assert lasting(readme.section(readme.README.read_text(), "matrix")) == lasting(readme.matrix()), "run make docs"
 
 
 def test_the_demo_prints_what_the_readme_shows(readme: ModuleType, tmp_path: Path) -> None:

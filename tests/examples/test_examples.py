@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 import tomllib
 from collections.abc import Iterator
@@ -43,6 +42,7 @@ class Shell:
             "HOME": str(home),
             "MLPORT_ROOT": str(self.root),
             "MLPORT_OWNER": "test",
+            "OMP_NUM_THREADS": "1",  # tests run side by side
         }
         self._env = {**{name: value for name, value in os.environ.items() if not name.startswith(("MLPORT_", "PYTHON"))}, **own}
 
@@ -175,7 +175,7 @@ def _environment_with_wheel(folder: Path) -> Path:
         [str(Path(sys.executable).with_name(uv[0])), *uv[1:]], check=True, env={**os.environ, "UV_CACHE_DIR": str(folder / "cache")}
     )
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
-    (site / "requirements.pth").write_text(sysconfig.get_path("purelib"))
+    (site / "requirements.pth").write_text("\n".join(place for place in sys.path if place.endswith("site-packages")))
     return python.parent
 
 

@@ -58,9 +58,7 @@ class EmailAlert(TypedDict):
 
 # Schedules go out at 2023-06-01-preview, older than the models: the SDK patches these names by hand, and so do we
 # (see test_the_sdk_itself_sends_the_older_names). None: the older version doesn't know it.
-OLDER_FIELDS = {
-    models.MonitorDefinition: {"alertNotificationSetting": EmailAlert | None, "alertNotificationSettings": None}
-}
+OLDER_FIELDS = {models.MonitorDefinition: {"alertNotificationSetting": EmailAlert | None, "alertNotificationSettings": None}}
 OLDER_SUBTYPES = {models.MonitoringInputDataBase: {"Trailing": models.RollingInputData, "Rolling": None}}
 
 
@@ -75,16 +73,9 @@ def fields(model: Any) -> dict[str, Field]:
     hints = typing.get_type_hints(model, globals(), {"_models": models})
     if typing.is_typeddict(model):
         return {name: Field(kind, True, False) for name, kind in hints.items()}
-    declared = {
-        name: f
-        for owner in reversed(model.__mro__)
-        for name, f in vars(owner).items()
-        if type(f).__name__ == "_RestField"
-    }
+    declared = {name: f for owner in reversed(model.__mro__) for name, f in vars(owner).items() if type(f).__name__ == "_RestField"}
     known = {
-        f._rest_name_input or name: Field(
-            hints[name], types.NoneType not in typing.get_args(hints[name]), f._is_discriminator
-        )
+        f._rest_name_input or name: Field(hints[name], types.NoneType not in typing.get_args(hints[name]), f._is_discriminator)
         for name, f in declared.items()
         if f._visibility != ["read"]
     }
@@ -131,11 +122,7 @@ def object_problems(model: Any, value: Json, at: str) -> Iterator[str]:
     if subtypes:  # an abstract type: its discriminator says which
         tag = next(name for name, field in known.items() if field.discriminator)
         subtype = subtypes.get(value.get(tag))
-        yield from (
-            object_problems(subtype, value, at)
-            if subtype
-            else [f"{at}.{tag}: {value.get(tag)!r} isn't one of {list(subtypes)}"]
-        )
+        yield from (object_problems(subtype, value, at) if subtype else [f"{at}.{tag}: {value.get(tag)!r} isn't one of {list(subtypes)}"])
         return
     yield from (f"{at}.{name}: unknown" for name in value if name not in known)
     yield from (f"{at}.{name}: required" for name, field in known.items() if field.required and name not in value)
@@ -148,19 +135,13 @@ def published(call: str) -> tuple[str, re.Pattern[str]]:
     """The method and path (query and all) that the SDK's own request builder and client make of a call."""
     noun, verb = (re.sub(r"(?<!^)(?=[A-Z])", "_", part).lower() for part in call.split("_"))
     build = getattr(builders, f"build_{noun}_{verb}_request")
-    blanks = {
-        p.name: "BLANK"
-        for p in inspect.signature(build).parameters.values()
-        if p.default is p.empty and p.kind is not p.VAR_KEYWORD
-    }
+    blanks = {p.name: "BLANK" for p in inspect.signature(build).parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
     request = build(**blanks, api_version=attrgetter(ARM[call][1])(client())._config.api_version)
     return request.method, re.compile(re.escape(request.url).replace("BLANK", r"(?:[\w.-]|\$\{[a-z_.]+\})+"))
 
 
 def client() -> Any:
-    return ml.MLClient(
-        credential=object(), subscription_id="s", resource_group_name="g", workspace_name="w", enable_telemetry=False
-    )
+    return ml.MLClient(credential=object(), subscription_id="s", resource_group_name="g", workspace_name="w", enable_telemetry=False)
 
 
 def check(request: Json) -> list[str]:
@@ -229,11 +210,7 @@ def requests(name: str) -> list[Json]:
     return [*json.loads(GOLDENS[name].read_text("utf-8"))["requests"]]
 
 
-CASES = [
-    pytest.param(request, id=f"{name}-{index}-{request['call']}")
-    for name in GOLDENS
-    for index, request in enumerate(requests(name))
-]
+CASES = [pytest.param(request, id=f"{name}-{index}-{request['call']}") for name in GOLDENS for index, request in enumerate(requests(name))]
 
 
 @pytest.mark.parametrize("request_", CASES)
@@ -245,7 +222,8 @@ def test_every_part_of_the_example_has_its_golden() -> None:
     assert set(GOLDENS) == {"job", "model", "endpoint", "split", "batch", "monitor"}
     for path in GOLDENS.values():
         golden = json.loads(path.read_text("utf-8"))
-        assert set(golden) == {"about", "sources", "requests"} and golden["sources"]
+        assert set(golden) == {"about", "sources", "requests"}
+        assert golden["sources"]
 
 
 def find(call: str) -> Json:
@@ -264,8 +242,7 @@ def spoiled(call: str, at: str, value: Json = None) -> Json:
 
 
 AUTOSCALE, JOB, DEPLOYMENT, ENDPOINT, SCHEDULE = (
-    f"{noun}_CreateOrUpdate"
-    for noun in ("AutoscaleSettings", "Jobs", "OnlineDeployments", "OnlineEndpoints", "Schedules")
+    f"{noun}_CreateOrUpdate" for noun in ("AutoscaleSettings", "Jobs", "OnlineDeployments", "OnlineEndpoints", "Schedules")
 )
 INVOKE = "BatchEndpoints_Invoke"
 PROPERTIES = "body/properties"
@@ -334,9 +311,5 @@ def test_traffic_cannot_be_patched() -> None:
 
 
 def test_a_split_is_whole() -> None:
-    traffic = [
-        r["body"]["properties"].get("traffic", {})
-        for r in (*requests("endpoint"), *requests("split"))
-        if r["call"] == ENDPOINT
-    ]
+    traffic = [r["body"]["properties"].get("traffic", {}) for r in (*requests("endpoint"), *requests("split")) if r["call"] == ENDPOINT]
     assert [sum(shares.values()) for shares in traffic] == [0, 100, 100]

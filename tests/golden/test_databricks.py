@@ -37,9 +37,7 @@ class RefusedError(ValueError):
 def bound(call: str, wire: Any) -> Callable[..., Any]:
     """The SDK's method, on an HTTP client of ours."""
     module, owner, name = call.split(".")
-    method: Callable[..., Any] = getattr(
-        getattr(importlib.import_module(f"databricks.sdk.service.{module}"), owner)(wire), name
-    )
+    method: Callable[..., Any] = getattr(getattr(importlib.import_module(f"databricks.sdk.service.{module}"), owner)(wire), name)
     return method
 
 
@@ -141,9 +139,7 @@ def check_mlflow(request: Json) -> None:
     routes = [(to.method, f"/api/2.0{to.path}") for to in method.GetOptions().Extensions[options.rpc].endpoints]
     if (request["method"], request["path"]) not in routes:
         raise RefusedError(f"{request['method']} {request['path']} is not among {routes}")
-    fields = {
-        field.name: field.GetOptions().Extensions[options.validate_required] for field in method.input_type.fields
-    }
+    fields = {field.name: field.GetOptions().Extensions[options.validate_required] for field in method.input_type.fields}
     same_fields(request["body"], {field for field, needed in fields.items() if needed}, fields, name)
     try:
         json_format.ParseDict(request["body"], message_factory.GetMessageClass(method.input_type)())
@@ -170,9 +166,7 @@ def test_every_case_of_the_common_example_is_here() -> None:
 
 def test_traffic_is_whole_percent_of_deployed_names_and_adds_up_to_100() -> None:
     for config in (requests("endpoint")[0]["body"]["config"], requests("split")[0]["body"]):
-        routes = {
-            route["served_model_name"]: route["traffic_percentage"] for route in config["traffic_config"]["routes"]
-        }
+        routes = {route["served_model_name"]: route["traffic_percentage"] for route in config["traffic_config"]["routes"]}
         assert sum(routes.values()) == 100
         assert set(routes) == {entity["name"] for entity in config["served_entities"]}
 

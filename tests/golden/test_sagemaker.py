@@ -167,9 +167,7 @@ def test_golden_is_what_botocore_would_send(name: str) -> None:
         service, operation, parameters, _ = bind(request)
         described = models.ServiceModel(model(service), service)
         protocol = next(kind for kind in ("json", "rest-json", "query") if kind in described.metadata["protocols"])
-        sent = serialize.create_serializer(protocol).serialize_to_request(
-            parameters, described.operation_model(operation)
-        )
+        sent = serialize.create_serializer(protocol).serialize_to_request(parameters, described.operation_model(operation))
         assert (sent["method"], sent["url_path"]) == (request["method"], request["path"])
         if protocol != "query":  # SNS: the same members as form fields
             assert json.loads(sent["body"]) == request["body"]

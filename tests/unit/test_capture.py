@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlport import capture
-from mlport.capture import compaction, frames, layout, spool, unifying
+from mlport.capture import compaction, frames, layout, merging, ordering, spool, unifying
 from mlport.capture.frames import Column, Frame, Origin, TornError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -298,7 +298,7 @@ def test_the_command(tmp_path: Path) -> None:
     keep(tmp_path, exchange(1))
     command = [sys.executable, "-m", "mlport.capture", str(tmp_path), "--keep-days", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {"files": 1, "rows": 1, "damaged": 0, "lost_bytes": 0, "removed": 1}
+    assert json.loads(done.stdout) == {"files": 1, "rows": 1, "damaged": 0, "lost_bytes": 0, "merged": 0, "removed": 1}
     assert rows(tmp_path) == []
 
 
@@ -365,6 +365,94 @@ def test_reading_while_compacting_sees_each_row_once(tmp_path: Path) -> None:
     capture.compact(tmp_path)
     seen.extend(len(batch) for batch in reader)
     assert sum(seen) == 10
+
+
+def spread(folder: Path, files: int, *, step: int = 1) -> list[str]:
+    """So many files whose times interleave; the ids in order of time."""
+    for number in range(files):
+        keep(folder, *(exchange(number * step + 100 * i) for i in range(5)))
+        capture.compact(folder)
+    return [f"r{number}" for number in sorted(number * step + 100 * i for number in range(files) for i in range(5))]
+
+
+def test_what_overlaps_comes_in_order_of_time(tmp_path: Path) -> None:
+    ids = spread(tmp_path, 3)
+    keep(tmp_path, *map(exchange, (250, 50, 150)))
+    times = [row["time"] for row in rows(tmp_path)]
+    assert times == sorted(times)
+    assert [row["provider_id"] for row in rows(tmp_path) if row["provider_id"] in ids] == ids
+
+
+@given(parts=st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=12), max_size=6), size=st.integers(1, 4))
+def test_any_sources_are_brought_in_order(parts: list[list[int]], size: int) -> None:
+    def source(number: int, times: list[int]) -> ordering.Source:
+        table = pa.table(
+            {
+                "time": pa.array(sorted(times), pa.timestamp("us", tz="UTC")),
+                "provider_id": [f"{number}"] * len(times),
+                "row": list(range(len(times))),
+            }
+        )
+        return ordering.Source(table.schema, min(times), max(times), lambda: (table.slice(i, size) for i in range(0, len(table), size)))
+
+    found = [
+        (row["time"], row["provider_id"], row["row"])
+        for part in ordering.in_order([source(number, times) for number, times in enumerate(parts)], lambda table: table)
+        for row in part.to_pylist()
+    ]
+    assert [time for time, _, _ in found] == sorted(time for time, _, _ in found)
+    assert len(set(found)) == len(found) == sum(map(len, parts))
+
+
+def test_small_files_become_one_and_nothing_else_changes(tmp_path: Path) -> None:
+    ids = spread(tmp_path, merging.FEWEST - 1)
+    assert len(layout.current(tmp_path)) == merging.FEWEST - 1
+    keep(tmp_path, exchange(7000))
+    assert capture.compact(tmp_path).merged == merging.FEWEST
+    (one,) = (tmp_path / "data").iterdir()
+    assert one.name.startswith("merged-")
+    assert [row["provider_id"] for row in rows(tmp_path)] == [*ids, "r7000"]
+    ids += ["r7000", *(f"r{8000 + number}" for number in range(merging.FEWEST - 1))]
+    for number in range(merging.FEWEST - 1):  # a merged file that is small is merged again
+        keep(tmp_path, exchange(8000 + number))
+        capture.compact(tmp_path)
+    assert len(list((tmp_path / "data").iterdir())) == 1
+    assert [row["provider_id"] for row in rows(tmp_path)] == ids
+
+
+def test_files_of_other_days_or_columns_stay_apart(tmp_path: Path) -> None:
+    spread(tmp_path, merging.FEWEST - 1)
+    keep(tmp_path, exchange(1, time=AT + 24 * 3600 * 10**6))
+    keep(tmp_path, exchange(2), origin=Origin("delays", "green", "model", "3", 1.0, (Column("hour", "double"),)))
+    assert capture.compact(tmp_path) == capture.Compacted(files=2, rows=2)
+
+
+def test_nothing_is_removed_under_a_reader(tmp_path: Path) -> None:
+    ids = spread(tmp_path, merging.FEWEST - 1)
+    keep(tmp_path, exchange(7000))
+    reader = capture.read(tmp_path, START, START + timedelta(days=1))
+    found = next(reader).to_pylist()
+    assert capture.compact(tmp_path).merged == merging.FEWEST
+    assert len(list((tmp_path / "data").iterdir())) == merging.FEWEST + 1
+    assert layout.segments(tmp_path)
+    assert [row["provider_id"] for row in rows(tmp_path)] == [*ids, "r7000"]
+    found += [row for batch in reader for row in batch.to_pylist()]
+    assert [row["provider_id"] for row in found] == [*ids, "r7000"]
+    capture.compact(tmp_path)
+    assert len(list((tmp_path / "data").iterdir())) == 1
+    assert not layout.segments(tmp_path)
+
+
+def test_a_damaged_file_among_small_ones_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = spread(tmp_path, merging.FEWEST)
+    (one,) = (tmp_path / "data").iterdir()
+    assert [row["provider_id"] for row in rows(tmp_path)] == ids
+    data = bytearray(one.read_bytes())
+    data[4:400] = b"x" * 396
+    one.write_bytes(data)
+    spread(tmp_path, merging.FEWEST - 1, step=3)
+    assert "not merged" in capsys.readouterr().err
+    assert one.exists()
 
 
 def test_an_unknown_folder_holds_nothing(tmp_path: Path) -> None:

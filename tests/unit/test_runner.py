@@ -111,7 +111,7 @@ def test_it_is_one_file_of_the_standard_library_that_python_3_8_can_read() -> No
 
 
 def test_the_program_sees_its_job(bench: Bench) -> None:
-    program = "import json, os, sys; print(json.dumps([sys.argv[1:], os.getcwd(), {k: v for k, v in os.environ.items() if k.startswith('MLPORT_')}]))"
+    program = "import json, os, sys; print(json.dumps([sys.argv[1:], os.getcwd(), {k: v for k, v in os.environ.items() if k.startswith('MLPORT_') and not k.startswith('MLPORT_SUITE')}]))"
     (bench.folder / "flights.csv").write_text("a\n1\n")
     result = bench.run(
         program,
@@ -388,11 +388,19 @@ def test_a_file_that_leaves_the_folder_is_refused(bench: Bench) -> None:
 # ---------------------------------------------------------------- other addresses
 
 
+class Tagging(http.server.SimpleHTTPRequestHandler):
+    """Says of every file that it is version v1."""
+
+    def end_headers(self) -> None:
+        self.send_header("ETag", '"v1"')
+        super().end_headers()
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Any:
     """A web server of the folder `web`; its address."""
     (tmp_path / "web").mkdir()
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "web"))
+    handler = functools.partial(Tagging, directory=str(tmp_path / "web"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -407,6 +415,13 @@ def test_a_web_input_is_downloaded_and_verified(bench: Bench, web: str) -> None:
     result = bench.run("import os; print(os.environ['MLPORT_INPUT_FLIGHTS'])", inputs={"flights": fact})
     assert result["state"] == "SUCCEEDED"
     assert bench.log.strip().endswith("work.inputs/flights/x.csv")
+
+
+@pytest.mark.parametrize(("etag", "cause"), [("v1", ""), ("v0", "input changed")])
+def test_a_web_input_must_be_the_version_planned(bench: Bench, web: str, etag: str, cause: str) -> None:
+    (bench.folder / "web" / "x.csv").write_text("a")
+    result = bench.run("pass", inputs={"x": {"uri": f"{web}/x.csv", "kind": "etag", "digest": etag}})
+    assert (result["cause"], "etag:v0 but etag:v1" in result["reason"]) == (cause, bool(cause))
 
 
 def test_a_missing_web_input_is_told(bench: Bench, web: str) -> None:

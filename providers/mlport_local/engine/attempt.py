@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlport_local.engine.process import DEFAULTED, FOLDER, Identity, boot_id, identify
+from mlport_local.engine.process import DEFAULTED, FOLDER, Identity, boot_id, brand, identify
+from mlport_local.engine.reservation import gpu_environment
 
 Json = dict[str, Any]
 GATE = 3
@@ -33,6 +34,11 @@ class Outcome:
     reason: str
     result: Json = field(default_factory=dict)
     began: bool = True
+
+    @property
+    def told(self) -> bool:
+        """Whether the runner itself wrote how it ended; otherwise it is what its death tells."""
+        return "state" in self.result
 
 
 NOT_BEGUN = Outcome("CANCELLED", "cancelled", "cancelled", began=False)
@@ -120,8 +126,8 @@ class Gated:
     gate: int
 
 
-def start_runner(interpreter: str, core: Path, manifest: Path, env: Mapping[str, str], log: Path) -> Gated:
-    """Start a runner in a session of its own, waiting at its gate. Its output goes straight to the log."""
+def start_runner(interpreter: str, core: Path, manifest: Path, env: Mapping[str, str], job_folder: Path) -> Gated:
+    """Start a runner in a session of its own, marked as the job's, waiting at its gate. Its output goes straight to the log."""
     boot = f"import sys; sys.path.append({str(core)!r}); import mlport_runner; sys.exit(mlport_runner.main(sys.argv[1]))"
     inside, outside = os.pipe()
     try:
@@ -132,7 +138,7 @@ def start_runner(interpreter: str, core: Path, manifest: Path, env: Mapping[str,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, inside, GATE),
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_OPEN, 1, str(job_folder / "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
@@ -144,16 +150,19 @@ def start_runner(interpreter: str, core: Path, manifest: Path, env: Mapping[str,
         raise
     finally:
         os.close(inside)
+    brand(pid, job_folder)
     return Gated(identify(pid) or Identity(pid, 0, boot_id()), outside)
 
 
 @contextmanager
-def gated(interpreter: str, core: Path, manifests: Sequence[Path], env: Mapping[str, str], log: Path) -> Iterator[list[Gated]]:
+def gated(
+    interpreter: str, core: Path, manifests: Sequence[Path], envs: Sequence[Mapping[str, str]], job_folder: Path
+) -> Iterator[list[Gated]]:
     """All runners of an attempt, waiting; those that got no word by the end of the block leave."""
     started: list[Gated] = []
     try:
-        for manifest in manifests:
-            started.append(start_runner(interpreter, core, manifest, env, log))  # noqa: PERF401 - what was started must be closed
+        for manifest, env in zip(manifests, envs, strict=True):
+            started.append(start_runner(interpreter, core, manifest, env, job_folder))
         yield started
     finally:
         for runner in started:
@@ -171,7 +180,13 @@ def open_gates(runners: Sequence[Gated]) -> None:
 
 def job_environment(request: Json, private: Mapping[str, str], job_folder: Path) -> dict[str, str]:
     """A runner's environment: what the submitter handed over, the secrets, and the mark of the job."""
-    return {**request.get("environment", {}), **private, FOLDER: str(job_folder)}
+    tests = {name: os.environ[name] for name in ("MLPORT_FAULT",) if name in os.environ}
+    return {**request.get("environment", {}), **private, **tests, FOLDER: str(job_folder)}
+
+
+def node_environments(env: Mapping[str, str], devices: Sequence[int], nodes: int, *, there_are: bool) -> list[dict[str, str]]:
+    """The environment of each node's runner: the job's, and the GPUs that the node may see."""
+    return [{**env, **gpu_environment(devices, rank, nodes, there_are=there_are)} for rank in range(nodes)]
 
 
 # ---------------------------------------------------------------- what was left
@@ -186,11 +201,13 @@ def outcome_of(attempt_folder: Path, rank: int, runner: Identity, status: int | 
         result["resolved"] = {**result.get("resolved", {}), **resolved_of(attempt_folder)}
         return Outcome(result["state"], result["cause"], f"{where}{result['reason']}" if result["reason"] else "", result)
     except FileNotFoundError:
-        pass
+        damage = ""
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        damage = f", and its result.json is damaged ({error})"
     rebooted = runner.boot != boot_id()
     began = rebooted or (folder / "started").exists()
     cause = "out of memory" if status == -signal.SIGKILL else "lost"
-    return Outcome("FAILED", cause, where + _death(rebooted, status), began=began)
+    return Outcome("FAILED", cause, where + _death(rebooted, status) + damage, began=began)
 
 
 def note_resolved(attempt_folder: Path, resolved: Json) -> None:

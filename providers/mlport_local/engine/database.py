@@ -16,10 +16,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mlport.errors import ConfigError, UnavailableError
+from mlport_local.faults import fault
 from mlport_local.layout import Layout
 
-SCHEMA_VERSION = 1
-BUSY_SECONDS = 30.0
+SCHEMA_VERSION = 2
+BUSY_SECONDS = float(os.environ.get("MLPORT_BUSY_SECONDS", "30"))
+"""How long to wait for another writer. A write takes milliseconds: who holds the file for longer is no engine."""
+_NEW_IN_2 = (
+    "gpus INTEGER NOT NULL DEFAULT 0",
+    "devices TEXT NOT NULL DEFAULT '[]'",
+    "passed INTEGER NOT NULL DEFAULT 0",
+    "preempted INTEGER NOT NULL DEFAULT 0",
+    "preemptions INTEGER NOT NULL DEFAULT 0",
+)
+_UPGRADES = {1: " ".join(f"ALTER TABLE jobs ADD COLUMN {column};" for column in _NEW_IN_2)}
+"""What makes a database of one version one of the next."""
 
 
 def connect(layout: Layout) -> sqlite3.Connection:
@@ -45,12 +56,19 @@ def connect(layout: Layout) -> sqlite3.Connection:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    if _is_frozen(path):
+        return sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, isolation_level=None, check_same_thread=False)
     try:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except sqlite3.OperationalError:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     return connection
+
+
+def _is_frozen(path: Path) -> bool:
+    """Whether nobody can be writing: the disk is read-only. Only then may SQLite read without its lock files."""
+    return path.exists() and bool(os.statvfs(path).f_flag & os.ST_RDONLY) and not path.with_name(f"{path.name}-wal").exists()
 
 
 def _prepare(connection: sqlite3.Connection) -> int:
@@ -67,13 +85,17 @@ def _create(connection: sqlite3.Connection, layout: Layout) -> None:
     with layout.engine.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         connection.execute("PRAGMA journal_mode = WAL")
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-        connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        upgrades = " ".join(_UPGRADES[older] for older in range(version, SCHEMA_VERSION) if version)
+        connection.executescript(f"BEGIN IMMEDIATE; {upgrades} {schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 @contextmanager
-def writing(connection: sqlite3.Connection) -> Iterator[None]:
+def writing(connection: sqlite3.Connection, step: str = "") -> Iterator[None]:
     """A write transaction: all of it is durable afterwards, or none if it raises. Waits for other writers.
+
+    `step` names it: a test may kill us `before-STEP` is durable, or right `after-STEP`.
 
     Raises:
         UnavailableError: as `connect`.
@@ -82,11 +104,13 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            fault(f"before-{step}")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+    fault(f"after-{step}")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mlport_local.engine.attempt import BuildError
+from mlport_local.engine.files import write_durably
 from mlport_local.faults import fault
 from mlport_local.layout import Layout
 
@@ -103,6 +104,7 @@ def ensure(layout: Layout, setup: Setup, env: Mapping[str, str], log: Path, canc
         with locked(folder.with_suffix(".lock"), cancelled):
             if not (folder / COMPLETE).exists():
                 build(folder, setup, env, log, cancelled)
+    os.utime(folder / COMPLETE)  # when it was last used: `collect` goes by that
     packages = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["packages"]
     return Environment(str(folder / "bin" / "python"), setup.digest, tuple(packages))
 
@@ -136,12 +138,8 @@ def build(folder: Path, setup: Setup, env: Mapping[str, str], log: Path, cancell
     listing = subprocess.run(
         [setup.uv, "pip", "freeze", "--python", str(folder)], env=dict(env), capture_output=True, text=True, check=False
     )
-    part = folder / f"{COMPLETE}.part"
-    with part.open("w", encoding="utf-8") as stream:
-        json.dump({"packages": listing.stdout.split("\n")[:-1], "requirements": setup.requirements}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, folder / COMPLETE)
+    contents = {"packages": listing.stdout.split("\n")[:-1], "requirements": setup.requirements}
+    write_durably(folder / COMPLETE, json.dumps(contents).encode(), "environment")
     requirements.unlink()
 
 

@@ -12,7 +12,7 @@ from mlport.errors import UsageError
 from mlport.spi import JobStatus, Page, Query, State
 
 COLUMNS = "seq, id, token, kind, name, state, native_state, cause, reason, attempt, created, started, ended, labels"
-WAITS = "waits for a free place: a job slot, cores or memory"
+WAITS = "waits for a free place: a job slot, cores, memory or GPUs"
 
 
 def job_status(row: sqlite3.Row) -> JobStatus:

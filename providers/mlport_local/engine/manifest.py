@@ -73,12 +73,15 @@ def _common(name: str, compute: Compute, timeout: timedelta | None, facts: Facts
         "labels": dict(facts.labels),
         "cpus": compute.cpus,
         "memory_gib": compute.memory_gib,
+        "gpus": compute.gpus,
         "nodes": compute.nodes,
         "timeout": timeout.total_seconds() if timeout else None,
         "grace": GRACE,
         "interpreter": config.python,
         "wheelhouse": str(config.wheelhouse) if config.wheelhouse else None,
         "offline": config.offline,
+        "log_limit": int(config.log_limit_mib * 2**20),
+        "keep_work": config.keep_work,
     }
 
 

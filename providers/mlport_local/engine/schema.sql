@@ -11,8 +11,13 @@ CREATE TABLE IF NOT EXISTS jobs (
   reason TEXT NOT NULL DEFAULT '',
   attempt INTEGER NOT NULL DEFAULT 1,
   retries INTEGER NOT NULL DEFAULT 0,
+  preempted INTEGER NOT NULL DEFAULT 0,  -- the attempt whose place was asked back, 0 if none
+  preemptions INTEGER NOT NULL DEFAULT 0, -- how many attempts ended that way: they use no retry
   cpus REAL NOT NULL,
   memory_gib REAL NOT NULL,
+  gpus INTEGER NOT NULL DEFAULT 0,
+  devices TEXT NOT NULL DEFAULT '[]',    -- the GPUs that it has now, by index
+  passed INTEGER NOT NULL DEFAULT 0,     -- how many younger jobs started while it waited
   created REAL NOT NULL,                 -- seconds since 1970, UTC, as all times here
   started REAL,
   ended REAL,

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from mlport.errors import ConfigError, UnavailableError
+from mlport.masking import masked
 from mlport.spi import Finding
 from mlport_local.config import LocalConfig
 from mlport_local.engine.manifest import JOB_ID
@@ -79,7 +80,7 @@ def environment(config: LocalConfig, name: str, job_id: str = JOB_ID) -> dict[st
     >>> environment(LocalConfig(root="/r"), "delays", "delays-1")["MLFLOW_RUN_CONTEXT"]
     '{"mlport.job": "delays-1"}'
     """
-    address = uri(config)
+    address = masked(uri(config))
     variables = {
         "MLFLOW_TRACKING_URI": address,
         "MLFLOW_REGISTRY_URI": address,
@@ -91,6 +92,12 @@ def environment(config: LocalConfig, name: str, job_id: str = JOB_ID) -> dict[st
         # Without it an experiment that the job is the first to name keeps its artifacts in the job's working directory.
         variables["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(config.layout.artifacts)
     return variables
+
+
+def private_environment(config: LocalConfig) -> dict[str, str]:
+    """What of `environment` a plan must not show: the address, where it holds a password."""
+    address = uri(config)
+    return {} if masked(address) == address else {"MLFLOW_TRACKING_URI": address, "MLFLOW_REGISTRY_URI": address}
 
 
 def experiment_id(config: LocalConfig, name: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,17 +21,23 @@ CONNECTIONS = 64  # kept open for each endpoint
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an endpoint is and what a caller must send."""
+    """Where an endpoint is and what a caller must send. The headers hold the key, so they are not shown."""
 
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class Phone:
-    """Calls endpoints, from any number of threads. Addresses are remembered until they turn out to be old."""
+    """Calls endpoints, from any number of threads. Addresses are remembered until they turn out to be old.
 
-    def __init__(self) -> None:
-        self._pool = urllib3.PoolManager(num_pools=32, maxsize=CONNECTIONS, retries=False)
+    Args:
+        ca: A PEM file of the authorities to trust; None: the system's.
+    """
+
+    def __init__(self, ca: Path | None = None) -> None:
+        self._pool = urllib3.PoolManager(
+            num_pools=32, maxsize=CONNECTIONS, retries=False, cert_reqs="CERT_REQUIRED", ca_certs=str(ca) if ca else None
+        )
         self._known: dict[str, Address] = {}
 
     def close(self) -> None:

@@ -1,8 +1,7 @@
-"""Short talks over unix sockets: with a router, a worker, a keeper."""
+"""Short talks over unix sockets: with a router, with a keeper."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 from collections.abc import Mapping
@@ -30,27 +29,16 @@ def tell(path: Path, message: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-def is_ready(path: Path) -> bool:
-    """Whether the worker at this socket says that it is ready."""
-    connection = _UnixConnection(path)
-    try:
-        connection.request("GET", "/v2/health/ready")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+def borrow(path: Path) -> socket.socket:
+    """The listening socket of a living router. Raises OSError when it gives none."""
+    with socket.socket(socket.AF_UNIX) as talk:
+        talk.settimeout(SECONDS)
+        talk.connect(str(path))
+        talk.sendall(b'{"do": "listener"}\n')
+        _, descriptors, _, _ = socket.recv_fds(talk, 65536, 1)
+    if not descriptors:
+        raise ConnectionError(f"{path}: the router lends no socket")
+    return socket.socket(fileno=descriptors[0])
 
 
 def listen(path: Path) -> socket.socket:

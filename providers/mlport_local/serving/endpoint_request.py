@@ -20,6 +20,14 @@ def endpoint_request(spec: EndpointSpec | DeploymentSpec, facts: Facts, config: 
         return {
             "endpoint": spec.name,
             "host": config.host,
+            "tls": {"certificate": str(config.certificate), "key": str(config.certificate_key)} if config.certificate else None,
+            "limits": {
+                "body_bytes": config.most_body_mib * 2**20,
+                "connections": config.most_connections,
+                "head_seconds": config.head_seconds,
+                "answer_seconds": config.answer_seconds,
+                "silence_seconds": config.silence_seconds,
+            },
             "auth": spec.auth,
             "capture_rate": spec.capture.rate if spec.capture else 0.0,
             "labels": dict(facts.labels or spec.labels),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 from mlport.errors import UnavailableError
 
 Json = dict[str, Any]
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # as `mlport.specs.Name`
 LONGEST_SOCKET_PATH = 90  # bytes; the kernel takes 107, and some names are longer than others
 
 
@@ -38,6 +40,33 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """The PEM files of a certificate chain and its private key."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one caller may ask of an endpoint, and how long anyone is waited for.
+
+    Attributes:
+        body_bytes: A larger body is refused with 413.
+        connections: Open at once; further ones are turned away with 503.
+        head_seconds: For a request's head to arrive.
+        answer_seconds: For a worker's answer.
+        silence_seconds: A router or worker that does not answer its keeper for so long is started again.
+    """
+
+    body_bytes: int = 64 * 2**20
+    connections: int = 1000
+    head_seconds: float = 10.0
+    answer_seconds: float = 120.0
+    silence_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """An endpoint as it should be. `port` 0 means: any, until the keeper has chosen one."""
 
@@ -49,6 +78,8 @@ class Desired:
     keys: tuple[Key, ...]
     deployments: Mapping[str, Deployed]
     split: Mapping[str, int]
+    tls: Tls | None = None
+    limits: Limits = Limits()
     deleted: bool = False
 
     def to_json(self) -> Json:
@@ -57,7 +88,9 @@ class Desired:
     @classmethod
     def from_json(cls, data: Json) -> Desired:
         deployments = {name: Deployed(**given) for name, given in data["deployments"].items()}
-        return cls(**{**data, "keys": tuple(Key(**key) for key in data["keys"]), "deployments": deployments})
+        keys = tuple(Key(**key) for key in data["keys"])
+        tls = Tls(**data["tls"]) if data.get("tls") else None
+        return cls(**{**data, "keys": keys, "deployments": deployments, "tls": tls, "limits": Limits(**data.get("limits", {}))})
 
     def without(self, deployment: str) -> Desired:
         """The same, without one deployment."""
@@ -70,7 +103,7 @@ class Desired:
         if not self.port:
             return ""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104 - read, not bound
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +131,15 @@ class Observed:
     def from_json(cls, data: Json) -> Observed:
         workers = {name: Process(**given) for name, given in data.get("workers", {}).items()}
         return cls(data.get("generation", 0), Process(**data.get("router", {})), workers)
+
+
+def is_name(text: str) -> bool:
+    """Whether an endpoint or a deployment may be called so.
+
+    >>> is_name("delays-2"), is_name("../delays")
+    (True, False)
+    """
+    return _NAME.fullmatch(text) is not None
 
 
 def run_folder(folder: Path) -> Path:

@@ -6,13 +6,14 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mlport.errors import BusyError, ConflictError, NotFoundError
+from mlport.faults import fault
 from mlport_local.engine.database import Connections, translated, writing
-from mlport_local.faults import fault
 from mlport_local.layout import Layout
 from mlport_local.serving.endpoint_state import Desired, Observed
 
@@ -38,6 +39,17 @@ CREATE TABLE IF NOT EXISTS endpoint_operations (
 CREATE UNIQUE INDEX IF NOT EXISTS endpoint_operations_under_way ON endpoint_operations (name) WHERE state = 'RUNNING';
 """
 Change = Callable[[Desired], Desired]
+KINDS = ("create", "deploy", "set_traffic", "undeploy", "delete", "rotate_key")
+"""The mutations that there are."""
+
+
+@contextmanager
+def durable(connection: sqlite3.Connection, what: str) -> Iterator[None]:
+    """A write transaction with the fault points `before-...` and `after-...`."""
+    fault(f"before-{what}")
+    with writing(connection):
+        yield
+    fault(f"after-{what}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +151,14 @@ class EndpointStore:
     def create(self, name: str, desired: Desired, *, token: str, deployment: str) -> Mutation:
         """Store a new endpoint. The same token gives the same mutation. Raises ConflictError if the name is taken."""
         connection = self._connection
-        with writing(connection):
+        with durable(connection, "endpoint-create"):
             if found := self.find(token):
                 return found
             self.refuse_taken(name)
             connection.execute(
                 "INSERT INTO endpoints (name, generation, desired, created) VALUES (?, 1, ?, ?)", (name, _text(desired), time.time())
             )
-            made = self._begin(connection, "create", name, token, deployment)
-        fault("after-endpoint-create")
-        return made
+            return self._begin(connection, "create", name, token, deployment)
 
     def change(
         self, name: str, change: Change, *, kind: str, token: str, deployment: str | None = None, etag: str | None = None
@@ -161,7 +171,7 @@ class EndpointStore:
             BusyError: another mutation is under way.
         """
         connection = self._connection
-        with writing(connection):
+        with durable(connection, f"endpoint-{kind}"):
             if found := self.find(token):
                 return found
             row = self.get(name)
@@ -175,14 +185,12 @@ class EndpointStore:
                     hint="look again and decide anew",
                 )
             self._put(connection, name, change(row.desired))
-            made = self._begin(connection, kind, name, token, deployment)
-        fault(f"after-endpoint-{kind}")
-        return made
+            return self._begin(connection, kind, name, token, deployment)
 
     def note(self, name: str, *, kind: str, token: str) -> Mutation:
         """A mutation for which nothing was to do, for example removing what is absent."""
         connection = self._connection
-        with writing(connection):
+        with durable(connection, "endpoint-noted"):
             return self.find(token) or self._begin(connection, kind, name, token, None, state="SUCCEEDED")
 
     @staticmethod
@@ -206,25 +214,25 @@ class EndpointStore:
     def observe(self, name: str, observed: Observed) -> None:
         """Store what the keeper saw."""
         connection = self._connection
-        with writing(connection):
+        with durable(connection, "endpoint-observed"):
             connection.execute("UPDATE endpoints SET observed = ? WHERE name = ?", (json.dumps(observed.to_json()), name))
 
     def settle(self, name: str, change: Change) -> Row:
         """Change what is desired as the keeper must: the port that it chose, keys that have ended."""
         connection = self._connection
-        with writing(connection):
+        with durable(connection, "endpoint-port"):
             self._put(connection, name, change(self.get(name).desired))
         return self.get(name)
 
     def succeed(self, mutation: Mutation) -> None:
         connection = self._connection
-        with writing(connection):
+        with durable(connection, "endpoint-succeeded"):
             self._end(connection, mutation, "SUCCEEDED", "")
 
     def fail(self, mutation: Mutation, reason: str) -> None:
         """Take back a deployment that cannot serve. An endpoint that never answered goes with it, and its creation fails once it is gone."""
         connection = self._connection
-        with writing(connection):
+        with durable(connection, "endpoint-failed"):
             desired = self.get(mutation.name).desired
             if mutation.kind == "create":
                 connection.execute("UPDATE endpoint_operations SET reason = ? WHERE id = ?", (reason, mutation.id))
@@ -236,7 +244,7 @@ class EndpointStore:
     def remove(self, name: str) -> None:
         """Forget an endpoint of which nothing is left: its deletion has succeeded, or its creation has failed for the reason kept."""
         connection = self._connection
-        with writing(connection):
+        with durable(connection, "endpoint-removed"):
             connection.execute("DELETE FROM endpoints WHERE name = ?", (name,))
             connection.execute(
                 "UPDATE endpoint_operations SET state = iif(reason = '', 'SUCCEEDED', 'FAILED'), ended = ? WHERE name = ? AND state = 'RUNNING'",

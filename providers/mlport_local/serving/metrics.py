@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from mlport_local.serving.observe import Tally, bound
+from mlport_local.serving.tally import Tally, bound
 
 if TYPE_CHECKING:
     from mlport_local.serving.switchboard import Switchboard
@@ -32,7 +32,7 @@ class _Router(Collector):
         for kind, text in answers.items():
             family = CounterMetricFamily(f"mlport_{kind}", f"{text}, by deployment", labels=names)
             for name, tally in self._board.tallies.items():
-                family.add_metric([endpoint, name], tally.total[kind] + getattr(tally, kind))
+                family.add_metric([endpoint, name], tally.total[kind] + getattr(tally.counts(), kind))
             yield family
         latency = HistogramMetricFamily("mlport_latency_seconds", "from a request's head to the end of its answer", labels=names)
         for name, tally in self._board.tallies.items():
@@ -43,7 +43,7 @@ class _Router(Collector):
             busy.add_metric([endpoint, name], target.busy)
         yield busy
         yield GaugeMetricFamily("mlport_callers", "open connections", value=len(self._board.callers))
-        for event in ("unauthorized", "refused", "hung_up"):
+        for event in ("unauthorized", "refused", "turned_away", "hung_up"):
             yield CounterMetricFamily(
                 f"mlport_{event}", f"requests that ended so before a deployment answered: {event}", value=self._board.counters[event]
             )
@@ -51,7 +51,7 @@ class _Router(Collector):
 
 def _buckets(tally: Tally) -> list[tuple[str, float]]:
     counts = tally.all_bins.copy()
-    counts.update(tally.bins)
+    counts.update(tally.counts().bins)
     filled = [(f"{limit:g}", float(sum(count for number, count in counts.items() if bound(number) <= limit * 1.02))) for limit in BOUNDS]
     return [*filled, ("+Inf", float(counts.total()))]
 

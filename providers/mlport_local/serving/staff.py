@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlport import faults
 from mlport_local.engine import process
 from mlport_local.engine.process import Identity
+from mlport_local.serving.endpoint_state import Process
 
 MARK = "MLPORT_ENDPOINT_FOLDER"
 """The variable that marks every process of an endpoint, with the endpoint's folder as its value."""
@@ -20,6 +22,32 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 LOGS_KEPT = 3
 _READY = '{"ready": true'  # the line by which a model server says so
 REASON_LINES, REASON_BYTES = 12, 4000
+PASSED_ON = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "VIRTUAL_ENV",
+        "LD_LIBRARY_PATH",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "CUDA_VISIBLE_DEVICES",
+    ]
+) | {
+    "PYTHONHOME",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONPYCACHEPREFIX",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    faults.VARIABLE,
+}
+"""The variables of whoever looks that an endpoint's processes get, and those that begin with `LC_`; the others may be secrets."""
 
 
 def pause_after(failures: int) -> float:
@@ -50,6 +78,7 @@ class Hand:
     failures: int = 0
     restarts: int = 0
     reason: str = ""
+    verdict: str = ""  # why it was killed
     started: float = 0.0
     next_start: float = 0.0
     told_to_end: float | None = None
@@ -83,7 +112,14 @@ class Hand:
         self.failures += 1
         self.restarts += 1
         self.next_start = now + pause_after(self.failures)
-        self.reason = f"{self.name} ended: {last_words(self.log) or 'without a word'}"
+        self.reason = f"{self.name} ended: {self.verdict or last_words(self.log) or 'without a word'}"
+        self.verdict = ""
+
+    def give_up(self, why: str) -> None:
+        """Kill it: it lives and does nothing. The next look counts it among those that ended."""
+        self.verdict = why
+        if self.identity is not None:
+            process.send(self.identity, signal.SIGKILL)
 
     def end(self, now: float, grace: float) -> bool:
         """Ask it to end, insist after `grace` seconds; whether it is gone."""
@@ -95,6 +131,10 @@ class Hand:
         elif now - self.told_to_end > grace:
             process.send(self.identity, signal.SIGKILL)
         return False
+
+    def seen(self) -> Process:
+        """For the record."""
+        return Process(str(self.identity) if self.identity else None, self.ready, self.reason, self.restarts)
 
 
 def rotate(log: Path) -> None:
@@ -123,14 +163,16 @@ def marked(folder: Path) -> list[Identity]:
     return [Identity(seen.pid, seen.ticks, process.boot_id()) for seen in found]
 
 
-def environment(folder: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """The variables of an endpoint's process: ours, its mark, and the way to the packages that we run from."""
+def environment(folder: Path | None, extra: Mapping[str, str]) -> dict[str, str]:
+    """The variables of an endpoint's process: few of ours, `extra`, its mark, and the way to the packages that we run from."""
     import mlport
     import mlport_local
 
     roots = [str(Path(place).resolve().parent) for package in (mlport, mlport_local) for place in package.__path__]
     given = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
-    return {**os.environ, **extra, MARK: str(folder), "PYTHONPATH": os.pathsep.join(dict.fromkeys([*roots, *given]))}
+    passed_on = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("LC_")}
+    mark = {} if folder is None else {MARK: str(folder)}
+    return {**passed_on, **extra, **mark, "PYTHONPATH": os.pathsep.join(dict.fromkeys([*roots, *given]))}
 
 
 def python(module: str, *arguments: str) -> list[str]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from mlport_local.serving.http1 import RequestHead
 from mlport_local.serving.line import Line
-from mlport_local.serving.observe import Tally
+from mlport_local.serving.tally import Tallies
 from mlport_local.serving.traffic import EMPTY, Table, Target
 
 if TYPE_CHECKING:
-    from mlport_local.serving.relay import Caller
+    from mlport_local.serving.door import Door
 
 CONNECT_SECONDS = 5.0
 MOST_IDLE = 256  # idle lines kept for each deployment
@@ -27,19 +27,31 @@ class Switchboard:
 
     Args:
         endpoint: Its name, for metrics.
+        tallies: What each deployment answered.
         most_body: Bytes; a larger body is refused with 413.
+        most_callers: Open connections; further ones are turned away with 503.
         answer_seconds: For a worker's answer, counted anew at each sign of life.
         head_seconds: For a caller's head to arrive.
+        body_seconds: For a body to begin to arrive; it has more time as it comes.
     """
 
     def __init__(
-        self, endpoint: str, loop: asyncio.AbstractEventLoop, *, most_body: int, answer_seconds: float, head_seconds: float
+        self,
+        endpoint: str,
+        loop: asyncio.AbstractEventLoop,
+        tallies: Tallies,
+        *,
+        most_body: int,
+        most_callers: int,
+        answer_seconds: float,
+        head_seconds: float,
+        body_seconds: float,
     ) -> None:
-        self.endpoint, self.loop = endpoint, loop
-        self.most_body, self.answer_seconds, self.head_seconds = most_body, answer_seconds, head_seconds
+        self.endpoint, self.loop, self.tallies, self.most_callers = endpoint, loop, tallies, most_callers
+        self.most_body, self.answer_seconds = most_body, answer_seconds
+        self.head_seconds, self.body_seconds = head_seconds, body_seconds
         self.table: Table = EMPTY
-        self.tallies: dict[str, Tally] = {}
-        self.callers: set[Caller] = set()
+        self.callers: set[Door] = set()
         self.lines: set[Line] = set()
         self.counters: Counter[str] = Counter()
         self.retired: list[Target] = []
@@ -74,7 +86,7 @@ class Switchboard:
                 self.retired.append(target)
                 target.forget_lines()
 
-    def hang_up(self, caller: Caller) -> None:
+    def hang_up(self, caller: Door) -> None:
         """A caller's connection has ended."""
         self.callers.discard(caller)
         if self.draining and not self.callers:

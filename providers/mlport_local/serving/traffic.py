@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlport_local.serving import keys
 from mlport_local.serving.http1 import Refused
-from mlport_local.serving.observe import Tally
+from mlport_local.serving.tally import Tallies, Tally
 
 if TYPE_CHECKING:
     from mlport_local.serving.line import Line
@@ -87,7 +87,7 @@ def unavailable(why: str) -> Refused:
 EMPTY = Table(0, {}, {}, (), (), True)  # admits nobody
 
 
-def table_of(message: Mapping[str, Any], before: Table, tallies: dict[str, Tally]) -> Table:
+def table_of(message: Mapping[str, Any], before: Table, tallies: Tallies) -> Table:
     """The table that a keeper's message describes; a target that stays as it was keeps its connections.
 
     Raises:
@@ -105,7 +105,7 @@ def table_of(message: Mapping[str, Any], before: Table, tallies: dict[str, Tally
     return Table(int(message["generation"]), targets, percents, slots, digests, lasting)
 
 
-def _target(name: str, given: Mapping[str, Any], before: Target | None, tallies: dict[str, Tally]) -> Target:
+def _target(name: str, given: Mapping[str, Any], before: Target | None, tallies: Tallies) -> Target:
     if before and (before.socket, before.version) == (given["socket"], str(given["version"])):
         return before
-    return Target(name, str(given["version"]), given["socket"], tallies.setdefault(name, Tally()))
+    return Target(name, str(given["version"]), given["socket"], tallies[name])

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mlport.errors import SpecError, UsageError
-from mlport.specs import Spec
+from mlport.fields import Spec
 
 Format = Literal["parquet", "csv", "jsonl"]
 _FORMATS: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}

@@ -6,6 +6,7 @@ model server writes (`mlport.capture.spool`) into Parquet. Importing this loads 
 A capture folder:
     spool/START-PID.seg                     what servers write, one open segment a process
     data/START-PID-FIRST-LAST.parquet       the same, compacted; FIRST and LAST in microseconds since 1970
+    data/merged-HASH-FIRST-LAST.parquet     several of those as one, of one day; it says which in its metadata
     damaged/                                segments of which a part could not be read
 """
 

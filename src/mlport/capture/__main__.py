@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mlport.capture.compaction import compact
-from mlport.capture.layout import compacts
+from mlport.capture.layout import current, removing
 from mlport.capture.retention import expired
 
 
@@ -40,10 +40,12 @@ def main() -> int:
 def _remove_expired(folder: Path, keep_days: float | None) -> int:
     if keep_days is None:
         return 0
-    old = expired([found.path for found in compacts(folder)], datetime.now(UTC), timedelta(days=keep_days))
-    for path in old:
-        path.unlink(missing_ok=True)
-    return len(old)
+    old = expired([found.path for found in current(folder)], datetime.now(UTC), timedelta(days=keep_days))
+    with removing(folder) as allowed:
+        removed = old if allowed else []
+        for path in removed:
+            path.unlink(missing_ok=True)
+    return len(removed)
 
 
 if __name__ == "__main__":

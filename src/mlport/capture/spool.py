@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from mlport.capture.frames import MAGIC, Frame, Origin, pack, seal
+from mlport.faults import fault
 
 SEGMENTS = "spool"
 _COMPLAIN_EVERY = 60.0  # seconds
@@ -88,7 +89,9 @@ class Spool:
         self.tick()
         if self._fd is None:
             self._fd = self._open()
+        fault("before-capture-write")
         written = os.write(self._fd, data)
+        fault("after-capture-write")
         if written < len(data):
             os.ftruncate(self._fd, self._size)  # half a batch would hide what is appended after it
             raise OSError(errno.ENOSPC, "the disk took only a part of a batch")

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from mlport.capture.frames import Frame, Origin
+from mlport.capture.ordering import ORDER
 from mlport.capture.payloads import UnreadableError, parse
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -83,7 +84,7 @@ def table(frames: Iterable[Frame], origin: Origin) -> pa.Table:
 
     together = unify([part.schema for part in tables])
     joined = pa.concat_tables([conform(part, together) for part in tables])
-    return joined.sort_by([("time", "ascending"), ("provider_id", "ascending"), ("row", "ascending")])
+    return joined.sort_by(ORDER)
 
 
 def _add(blocks: dict[tuple[str, ...], _Block], frame: Frame, origin: Origin) -> None:

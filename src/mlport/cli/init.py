@@ -53,9 +53,10 @@ def init(cli: Cli, force: bool) -> None:
     from mlport.config import FILE_NAME
 
     path = Path(cli.config or FILE_NAME)
+    text = template()
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(template())
+            file.write(text)
     except FileExistsError as error:
         raise ConflictError(f"{path} exists already, and stays as it is", hint="--force replaces it") from error
     cli.out.done(f"wrote {path}", file=path.absolute())

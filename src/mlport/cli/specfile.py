@@ -1,4 +1,6 @@
-"""A spec in a file: TOML or JSON, at the top level or under `[job]`, `[batch]`, `[model]` or `[endpoint]`.
+"""A spec in a file: TOML or JSON, at the top level or under `[job]`, `[batch]`, `[model]`, `[endpoint]`, `[sweep]` or `[schedule]`.
+
+The job of a sweep, and the job or batch of a schedule, may be named by their own file: `job = "job.toml"`.
 
 Relative paths in it are relative to the file's folder, so it means the same wherever it is called from.
 """
@@ -17,9 +19,17 @@ from mlport.errors import SpecError
 if TYPE_CHECKING:
     from mlport.specs import Spec
 
-KINDS = ("job", "batch", "model", "endpoint")
-_TELLS = {"job": {"entrypoint"}, "batch": {"input", "output"}, "endpoint": {"deployment"}, "model": {"path"}}
-_PATHS = {"job": ("source",), "batch": ("input", "output"), "model": ("path",), "endpoint": ()}
+KINDS = ("job", "batch", "model", "endpoint", "sweep", "schedule")
+_TELLS = {
+    "job": {"entrypoint"},
+    "batch": {"input", "output"},
+    "endpoint": {"deployment"},
+    "model": {"path"},
+    "sweep": {"space"},
+    "schedule": {"cron"},
+}
+_PATHS = {"job": ("source",), "batch": ("input", "output"), "model": ("path",), "endpoint": (), "sweep": (), "schedule": ()}
+_INSIDE = {"sweep": ("job",), "schedule": ("job", "batch")}  # specs within specs
 
 
 def load(file: str, *, kinds: Sequence[str] = KINDS, sets: Iterable[tuple[str, str]] = ()) -> Spec:
@@ -69,7 +79,18 @@ def _rebased(kind: str, table: dict[str, Any], folder: Path) -> dict[str, Any]:
     moved = {name: _located(table[name], folder) for name in _PATHS[kind] if name in table}
     if kind == "job" and isinstance(table.get("inputs"), dict):
         moved["inputs"] = {name: _located(uri, folder) for name, uri in table["inputs"].items()}
+    moved |= {inner: _inside(inner, table[inner], folder) for inner in _INSIDE.get(kind, ()) if inner in table}
     return {**table, **moved}
+
+
+def _inside(kind: str, value: Any, folder: Path) -> Any:
+    """A spec within a spec: a table, or the name of a file that holds it."""
+    if isinstance(value, dict):
+        return _rebased(kind, value, folder)
+    if not isinstance(value, str):
+        return value
+    path = folder / value
+    return _rebased(kind, _section(path, _table(path), (kind,))[1], path.parent)
 
 
 def _located(value: Any, folder: Path) -> Any:
@@ -96,5 +117,7 @@ def _model(kind: str) -> type[Spec]:
         "batch": specs.BatchSpec,
         "model": specs.ModelSpec,
         "endpoint": specs.EndpointSpec,
+        "sweep": specs.SweepSpec,
+        "schedule": specs.ScheduleSpec,
     }
     return models[kind]

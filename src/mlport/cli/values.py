@@ -64,7 +64,7 @@ class Span(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        from mlport.specs import parse_duration
+        from mlport.fields import parse_duration
 
         try:
             found = parse_duration(scalar(value) if isinstance(value, str) else value)

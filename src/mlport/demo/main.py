@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlport.client import Client, connect
 from mlport.demo.flights import FEATURES, TARGET, flights, months
 from mlport.specs import Compute, JobSpec
+from mlport.waiting import delays, wait_until
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,8 +98,12 @@ def _train(ml: Client, data: Path, say: Say) -> Job:
     job.wait()
     usage = job.result.usage
     metrics = job.metrics
-    say(f"   job {job.id}: {job.state}, AUC {metrics['train_auc']:.3f} on its own months, {metrics['valid_auc']:.3f} on April before seeing it")
-    say(f"   it took {usage.wall_seconds or 0:.1f} s, {usage.cpu_seconds or 0:.1f} s of CPU, {(usage.max_rss_bytes or 0) / 2**20:.0f} MiB at most")
+    say(
+        f"   job {job.id}: {job.state}, AUC {metrics['train_auc']:.3f} on its own months, {metrics['valid_auc']:.3f} on April before seeing it"
+    )
+    say(
+        f"   it took {usage.wall_seconds or 0:.1f} s, {usage.cpu_seconds or 0:.1f} s of CPU, {(usage.max_rss_bytes or 0) / 2**20:.0f} MiB at most"
+    )
     return job
 
 
@@ -106,7 +112,9 @@ def _register(ml: Client, job: Job, say: Say) -> ModelVersion:
     version = ml.models.register(NAME, from_job=job, alias="champion")
     lineage = version.lineage
     say(f"   {version.name}:{version.version} is the champion; digest {str(version.digest)[:12]}")
-    say(f"   made by job {lineage['job']} from source {str(lineage['bundle'])[:12]} and flights {lineage['inputs']['flights']['digest'][:12]}")
+    say(
+        f"   made by job {lineage['job']} from source {str(lineage['bundle'])[:12]} and flights {lineage['inputs']['flights']['digest'][:12]}"
+    )
     return version
 
 
@@ -127,7 +135,9 @@ def _call(endpoint: Endpoint, frame: pd.DataFrame, say: Say) -> None:
     row = frame.loc[frame["month"] == 5, FEATURES].iloc[[0]]
     answer = endpoint.predict(row)
     chance = answer[0][1]
-    say(f"   {row['carrier'].iloc[0]} from {row['origin'].iloc[0]} to {row['dest'].iloc[0]} at {row['hour'].iloc[0]:.0f}h: {chance:.0%} likely to be late")
+    say(
+        f"   {row['carrier'].iloc[0]} from {row['origin'].iloc[0]} to {row['dest'].iloc[0]} at {row['hour'].iloc[0]:.0f}h: {chance:.0%} likely to be late"
+    )
 
 
 def _replay(endpoint: Endpoint, may: pd.DataFrame, say: Say) -> dict[str, list[int]]:
@@ -155,10 +165,22 @@ def _read_back(endpoint: Endpoint, job: Job, version: ModelVersion, truth: dict[
     late = judged["label"].to_numpy()
     scores = [answer[1] for answer in judged["prediction"].to_pylist()]
     auc = float(roc_auc_score(late, scores))
-    seen = next(found for found in endpoint.observe().deployments if found.requests)
-    say(f"   {table.num_rows:,} rows captured, {judged.num_rows:,} of them labelled; the endpoint counted {seen.requests} requests, {seen.errors} errors")
+    asked = datetime.now(UTC)
+    complete = wait_until(
+        endpoint.observe,
+        lambda found: found.complete_until >= asked,
+        pauses=delays(first=0.1, ceiling=1.0),
+        timeout=30,
+        what="the router's figures",
+    )
+    seen = next(found for found in complete.deployments if found.requests)
+    say(
+        f"   {table.num_rows:,} rows captured, {judged.num_rows:,} of them labelled; the endpoint counted {seen.requests} requests, {seen.errors} errors"
+    )
     say(f"   late: {late.mean():.1%} in May. AUC {auc:.3f} in May, against {job.metrics['train_auc']:.3f} on the training months")
-    return Summary(job.id, version.version, job.metrics["train_auc"], auc, len(truth), sum(map(len, truth.values())), table.num_rows, judged.num_rows)
+    return Summary(
+        job.id, version.version, job.metrics["train_auc"], auc, len(truth), sum(map(len, truth.values())), table.num_rows, judged.num_rows
+    )
 
 
 def _strings(truth: dict[str, list[int]]) -> object:

@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -24,19 +25,23 @@ MARGIN = timedelta(hours=4)  # no zone's clock has been set back by more since 1
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """An expression and a zone. Raises ValueError, from `Cron.parse`, for either that is none."""
+    """An expression and a zone, from `Cron.parse`."""
 
     expression: str
     zone: ZoneInfo
 
     @classmethod
+    @lru_cache(maxsize=1024)  # specs are read from the StateStore again and again
     def parse(cls, expression: str, zone: str) -> Cron:
-        """
+        """Five fields on the clock of a zone; ValueError for what is neither.
+
         >>> list(map(str, Cron.parse("30 2 * * *", "Europe/Berlin").after(datetime(2026, 3, 28, 12, tzinfo=UTC), count=2)))
         ['2026-03-29 01:00:00+00:00', '2026-03-30 00:30:00+00:00']
         """
         if len(expression.split()) != 5:
-            raise ValueError(f"{expression!r} has {len(expression.split())} fields; cron has five: minute hour day-of-month month day-of-week")
+            raise ValueError(
+                f"{expression!r} has {len(expression.split())} fields; cron has five: minute hour day-of-month month day-of-week"
+            )
         try:
             next(CronSim(expression, datetime(2026, 1, 1)))  # noqa: DTZ001 - any wall clock will do
         except CronSimError as error:
@@ -57,9 +62,10 @@ class Cron:
         """A time in UTC; one that names no zone is on this zone's clock."""
         return (given if given.tzinfo else given.replace(tzinfo=self.zone)).astimezone(UTC)
 
+    @lru_cache(maxsize=1024)  # noqa: B019 - keyed by expression and zone, of which there are few
     def shortest_gap(self) -> timedelta:
-        """The least time between two firings, among a hundred of them."""
-        firings = list(self.after(datetime(2026, 1, 1, tzinfo=UTC), count=100))
+        """The least time between two firings, among a hundred of them, on a clock that is never changed."""
+        firings = list(Cron(self.expression, ZoneInfo("UTC")).after(datetime(2026, 1, 1, tzinfo=UTC), count=100))
         return min((later - earlier for earlier, later in itertools.pairwise(firings)), default=timedelta.max)
 
     def _instants(self, moment: datetime) -> Iterator[datetime]:
@@ -95,8 +101,9 @@ def _earliest(wall: datetime, zone: ZoneInfo) -> datetime:
     first, second = before.astimezone(UTC), after.astimezone(UTC)
     if first <= second:
         return first
-    low, high = second, first  # a skipped time read with the new offset lies before the change, with the old one after it
-    while high - low > timedelta(seconds=1):
-        middle = low + (high - low) / 2
-        low, high = (low, middle) if middle.astimezone(zone).replace(tzinfo=None) >= wall else (middle, high)
-    return high.replace(microsecond=0) + timedelta(seconds=bool(high.microsecond))
+    low, high = int(second.timestamp()), int(first.timestamp())  # before the change, and not before it
+    while high - low > 1:
+        middle = (low + high) // 2
+        is_before = datetime.fromtimestamp(middle, zone).replace(tzinfo=None) < wall
+        low, high = (middle, high) if is_before else (low, middle)
+    return datetime.fromtimestamp(high, UTC)

@@ -38,13 +38,13 @@ class Lease:
     def renew(self) -> None:
         """Hold it for another `ttl`. Raises ConflictError when it was lost."""
         expires = self.clock() + self.ttl
-        self.version = self.store.put(self.key, _record(self.owner, self.fence, expires), expect=self.version)
+        self.version = self.store.put(self.key, _record(self.owner, self.fence, expires, self.ttl), expect=self.version)
         self.expires = expires
 
     def release(self) -> None:
         """Give it up; nothing happens if it was lost already. The fence is kept for the next holder."""
         try:
-            self.version = self.store.put(self.key, _record("", self.fence, 0.0), expect=self.version)
+            self.version = self.store.put(self.key, _record("", self.fence, 0.0, self.ttl), expect=self.version)
         except ConflictError:
             return
         finally:
@@ -57,15 +57,16 @@ def acquire(store: StateStore, name: str, owner: str, ttl: float, *, clock: Call
     found = store.get(key)
     record: dict[str, Any] = json.loads(found.value) if found else {"owner": "", "fence": 0, "expires": 0.0}
     now = clock()
-    if record["expires"] > now and record["owner"] != owner:
+    left = record["expires"] - now
+    if 0 < left <= record.get("ttl", left) + 1 and record["owner"] != owner:  # more left than was ever given: the clock was set back
         return None
     fence, expires = record["fence"] + 1, now + ttl
     try:
-        version = store.put(key, _record(owner, fence, expires), expect=found.version if found else ABSENT)
+        version = store.put(key, _record(owner, fence, expires, ttl), expect=found.version if found else ABSENT)
     except ConflictError:
         return None
     return Lease(store, key, owner, ttl, fence, expires, version, clock)
 
 
-def _record(owner: str, fence: int, expires: float) -> bytes:
-    return json.dumps({"owner": owner, "fence": fence, "expires": expires}).encode()
+def _record(owner: str, fence: int, expires: float, ttl: float) -> bytes:
+    return json.dumps({"owner": owner, "fence": fence, "expires": expires, "ttl": ttl}).encode()

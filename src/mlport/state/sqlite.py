@@ -68,7 +68,10 @@ class SqliteStateStore:
         with self._transaction() as connection:
             self._require(connection, key, expect)
             tick = connection.execute("UPDATE clock SET tick = tick + 1 RETURNING tick").fetchone()[0]
-            connection.execute("INSERT INTO state VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version", (key, value, tick))
+            connection.execute(
+                "INSERT INTO state VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version",
+                (key, value, tick),
+            )
         return str(tick)
 
     def delete(self, key: str, *, expect: str | None = None) -> None:

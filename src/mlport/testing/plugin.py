@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from mlport.testing.targets import Targets
 
-FOLDER = "MLPORT_SUITE_FOLDER"
+FOLDER = "PYTEST_MLPORT_FOLDER"
 
 
 class Hooks:

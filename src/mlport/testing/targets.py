@@ -22,7 +22,7 @@ class Targets:
     @cached_property
     def folder(self) -> Path:
         """A folder of this run, shared by its workers and kept when a test failed."""
-        return Path(os.environ["MLPORT_SUITE_FOLDER"])
+        return Path(os.environ["PYTEST_MLPORT_FOLDER"])
 
     @property
     def run(self) -> str:

@@ -57,7 +57,7 @@ def start(folder: Path, command: Sequence[str], env: Mapping[str, str]) -> None:
             return
         with (folder / "alive").open("a") as life, (folder / "log").open("ab") as log:
             fcntl.flock(life, fcntl.LOCK_EX)
-            script = 'echo $$ > "$0/group.part" && mv "$0/group.part" "$0/group" && "$@" &'
+            script = 'set -e; echo $$ > "$0/group.part"; mv "$0/group.part" "$0/group"; "$@" &'
             words = ["sh", "-c", script, str(folder), *command]
             subprocess.run(
                 words,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlport.errors import SpecError, UnsupportedError
-from mlport.specs import DeploymentSpec, EndpointSpec, JobSpec, ModelSpec, Spec
+from mlport.specs import DeploymentSpec, EndpointSpec, JobSpec, ModelSpec, ScheduleSpec, Spec
 from mlport.spi import TOKEN, Facts, Json, Plan, PlanKind, Request
 from mlport_sample.config import SampleConfig
 
@@ -33,6 +33,9 @@ def _request(spec: Spec, facts: Facts) -> tuple[PlanKind, str, Request]:
         case EndpointSpec():
             body = {"deployment": _deployment(spec.deployment, facts), "labels": dict(facts.labels)}
             return "endpoint", spec.name, Request("write", body, path=f"endpoints/{spec.name}")
+        case ScheduleSpec(job=JobSpec() as job):
+            body = {"cron": spec.cron, "time_zone": spec.time_zone, "job": _manifest(job, facts)}
+            return "schedule", spec.name, Request("write", body, path=f"schedules/{spec.name}")
         case DeploymentSpec():
             return (
                 "deployment",

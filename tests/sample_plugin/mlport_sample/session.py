@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from mlport import transfer
 from mlport.bundle import file_digest, tree_bytes, tree_digest
 from mlport.errors import NotFoundError, stamped
+from mlport.scheduling.stored import StoredSchedules
 from mlport.specs import Spec
 from mlport.spi import EndpointState, Finding, InputFact, Json, OperationStatus, State
 from mlport.state.sqlite import SqliteStateStore
@@ -31,6 +32,7 @@ class SampleSession:
         self.endpoints = SampleEndpoints(config)
         self.operations = SampleOperations(self)
         self.state = SqliteStateStore(config.root / "state.db")
+        self.schedules = StoredSchedules(self.state, config.root / "schedules")
 
     def facts(self, spec: Spec) -> Json:
         return {"host": socket.gethostname()}

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from mlport.capabilities import Capability as C
 from mlport.errors import SpecError
-from mlport.specs import BatchSpec, Compute, DeploymentSpec, EndpointSpec, JobSpec, ModelRef, ModelSpec, Replicas, parse_duration
+from mlport.fields import parse_duration
+from mlport.specs import BatchSpec, Compute, DeploymentSpec, EndpointSpec, JobSpec, ModelRef, ModelSpec, Replicas
 
 REF = ModelRef(name="delays", version="3")
 

@@ -2,73 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from object_store import VERSIONED, ask, bucket, free_port, server
 
 from mlport import transfer
 from mlport.bundle import tree_digest
-from mlport.errors import NotFoundError, SpecError, UnavailableError
+from mlport.errors import InputChangedError, NotFoundError, SpecError, UnavailableError
 
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def ask(port: int, method: str, path: str, body: bytes | None = None) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-    finally:
-        connection.close()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an S3 server that holds nothing yet."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("moto") / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=output, stderr=output)
-        try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    ask(port, "GET", "/")
-                    break
-                except OSError:
-                    assert process.poll() is None, log.read_text()
-                    assert time.monotonic() < deadline, log.read_text()
-                    time.sleep(0.05)
-            yield port
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-
-@pytest.fixture
-def bucket(server: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """The URL of an empty bucket of this test's own."""
-    for name, value in {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server}"}.items():
-        monkeypatch.setenv(name, value)
-    name = f"b-{abs(hash(request.node.nodeid)):x}"
-    assert ask(server, "PUT", f"/{name}") == 200
-    return f"s3://{name}"
+__all__ = ["bucket", "server"]
 
 
 def test_a_file_there_and_back(bucket: str, tmp_path: Path) -> None:
@@ -107,14 +54,30 @@ def test_the_identity_of_an_object_changes_with_it(bucket: str, tmp_path: Path) 
 
 
 def test_a_versioned_object_is_known_by_its_generation(bucket: str, server: int, tmp_path: Path) -> None:
-    enabled = b'<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>'
-    assert ask(server, "PUT", f"/{bucket.removeprefix('s3://')}?versioning", enabled) == 200
+    assert ask(server, "PUT", f"/{bucket.removeprefix('s3://')}?versioning", VERSIONED) == 200
     (tmp_path / "x").write_text("one")
     transfer.copy(str(tmp_path / "x"), f"{bucket}/x")
     first = transfer.identify(f"{bucket}/x")
     transfer.copy(str(tmp_path / "x"), f"{bucket}/x")
     assert first.kind == "generation"
     assert transfer.identify(f"{bucket}/x").digest != first.digest
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+def test_only_the_version_expected_is_fetched(bucket: str, server: int, tmp_path: Path, versioned: bool) -> None:
+    if versioned:
+        assert ask(server, "PUT", f"/{bucket.removeprefix('s3://')}?versioning", VERSIONED) == 200
+    (tmp_path / "x").write_text("one")
+    transfer.copy(str(tmp_path / "x"), f"{bucket}/x")
+    found = transfer.identify(f"{bucket}/x")
+    expected = f"{found.kind}:{found.digest}"
+    transfer.copy(f"{bucket}/x", str(tmp_path / "copy"), expected)
+    (tmp_path / "x").write_text("two")
+    transfer.copy(str(tmp_path / "x"), f"{bucket}/x")
+    with pytest.raises(InputChangedError, match=expected):
+        transfer.copy(f"{bucket}/x", str(tmp_path / "other"), expected)
+    assert not (tmp_path / "other").exists()
+    assert transfer.main(["--expect", expected, f"{bucket}/x", str(tmp_path / "other")]) == 4
 
 
 def test_a_prefix_is_unversioned(bucket: str, tmp_path: Path) -> None:

@@ -44,9 +44,7 @@ async def chunks(reader: asyncio.StreamReader) -> bytes:
     return body
 
 
-async def respond(  # noqa: C901 - a table of paths
-    writer: asyncio.StreamWriter, method: str, target: str, headers: dict[str, str], body: bytes
-) -> None:
+async def respond(writer: asyncio.StreamWriter, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
     path, _, argument = target.partition("?")
     echoed = f"x-request-id: {headers.get('x-request-id', '')}\r\n".encode()
     match path:

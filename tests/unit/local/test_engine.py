@@ -17,8 +17,8 @@ import pytest
 from mlport.errors import ConflictError, NotFoundError
 from mlport.spi import State
 from mlport_local.engine import process
-from mlport_local.engine.database import connect
-from mlport_local.engine.supervisor import secrets_path
+from mlport_local.engine.database import SCHEMA_VERSION, connect
+from mlport_local.engine.private import secrets_path
 
 Engine = Any
 FOREVER = "import time; print('up', flush=True); time.sleep(600)"
@@ -85,7 +85,7 @@ def test_memory_is_reserved(engine: Engine) -> None:
     small = engine.submit(["true"], compute={"cpus": 0.1, "memory_gib": most * 0.1})
     assert engine.ended(small).state is State.SUCCEEDED
     status = engine.jobs.status(waiting)
-    assert (status.state, status.reason) == (State.QUEUED, "waits for a free place: a job slot, cores or memory")
+    assert (status.state, status.reason) == (State.QUEUED, "waits for a free place: a job slot, cores, memory or GPUs")
     engine.jobs.cancel(large)
     assert engine.ended(waiting).state is State.SUCCEEDED
 
@@ -305,5 +305,5 @@ def test_a_newer_schema_is_refused(engine: Engine) -> None:
     connection.execute("PRAGMA user_version = 99")
     with pytest.raises(ConfigError, match="schema 99"):
         connect(engine.layout)
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.close()

@@ -17,8 +17,8 @@ from mlport.spi import Query, State
 from mlport_local.config import LocalConfig
 from mlport_local.engine import process
 from mlport_local.engine.database import connect, writing
+from mlport_local.engine.private import secrets_path
 from mlport_local.engine.process import Identity
-from mlport_local.engine.supervisor import secrets_path
 from mlport_local.jobs import LocalJobs
 
 Engine = Any
@@ -198,7 +198,7 @@ print(LocalJobs(LocalConfig(root={root!r}, max_jobs=2)).submit(Plan(**d), token=
 """
 
 
-@pytest.mark.parametrize(("point", "known"), [("before-insert", False), ("before-commit", False), ("after-insert", True)])
+@pytest.mark.parametrize(("point", "known"), [("after-secrets", False), ("before-submit", False), ("after-submit", True)])
 def test_a_client_killed_while_submitting_finds_its_job_or_submits_again(
     engine: Engine, client: list[str], point: str, known: bool
 ) -> None:

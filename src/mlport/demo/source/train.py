@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+import sklearn
 from mlflow.models import infer_signature
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -62,6 +63,7 @@ def main() -> None:
         signature=infer_signature(example, model.predict_proba(example)),
         input_example=example,
         pyfunc_predict_fn="predict_proba",
+        pip_requirements=[f"scikit-learn=={sklearn.__version__}", f"pandas=={pd.__version__}"],
         serialization_format="cloudpickle",
     )
 

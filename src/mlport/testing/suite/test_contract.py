@@ -23,6 +23,7 @@ ROLES = {
     "jobs": (spi.Jobs, C.JOB_RUN),
     "models": (spi.Models, C.MODEL_REGISTER),
     "endpoints": (spi.Endpoints, C.ENDPOINT_SERVE),
+    "schedules": (spi.Schedules, C.SCHEDULE),
     "operations": (spi.Operations, C.JOB_RUN),
     "state": (spi.StateStore, C.JOB_RUN),
 }

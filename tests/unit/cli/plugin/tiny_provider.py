@@ -105,6 +105,7 @@ class TinyProvider:
             "ModelSpec": "model",
             "EndpointSpec": "endpoint",
             "DeploymentSpec": "deployment",
+            "ScheduleSpec": "schedule",
         }
         body = spec.to_json()
         name = body.get("name") or body["model"]["name"]

@@ -15,7 +15,7 @@ from mlport.errors import PredictionError
 from mlport.spi import EndpointState
 from mlport_local.engine import process
 from mlport_local.engine.process import Identity
-from mlport_local.serving import keeper, staff
+from mlport_local.serving import staff
 from mlport_local.serving.endpoint_state import run_folder, worker_socket
 
 ROW = {"a": 1.0, "b": 0.0}
@@ -92,18 +92,12 @@ def test_everything_is_brought_back_when_all_of_it_was_killed(live: Any, until: 
 def test_whoever_was_started_unknown_is_ended(live: Any, until: Callable[..., Any]) -> None:
     live.settled("live")
     folder, old = live.config.layout.endpoint("live"), live.keeper("live")
-    kill(old)
-    until(lambda: not process.alive(old))
     stray = process.identify(
         process.start_detached(["/bin/sleep", "600"], staff.environment(folder, {}), log=folder / "logs" / "stray.log")
     )
     assert stray is not None
-
-    def is_ended_after_a_look() -> bool:
-        keeper.ensure(live.config.layout, "live")
-        return not process.alive(stray)
-
-    until(is_ended_after_a_look)
+    kill(old)
+    until(lambda: not process.alive(stray))
     live.settled("live")
 
 

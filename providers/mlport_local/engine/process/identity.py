@@ -9,22 +9,12 @@ import os
 import select
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 LINUX = sys.platform == "linux"
-FOLDER = "MLPORT_JOB_FOLDER"
-"""The variable that marks every process of a job, with the job's folder as its value."""
-DETACHED = "MLPORT_DETACHED"
-"""The variable that marks what may outlive the job that it was started from: supervisors, keepers of endpoints."""
-HANDED_OVER = 3
-"""The number under which a detached program finds the descriptor that it was handed."""
-DEFAULTED = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
-"""Signals that a program we start must find as usual, whatever we ignore ourselves."""
 LOOK_AGAIN = 0.02
 """Seconds between looks at a process whose end the kernel does not announce to us."""
 
@@ -177,98 +167,3 @@ def wait_any(identities: Iterable[Identity], *, wake: int | None = None, timeout
         for handle in handles.values():
             _close(-1 if handle is None else handle)
     return [identity for identity in watched if not alive(identity)]
-
-
-# ---------------------------------------------------------------- starting
-
-
-def start_detached(command: Sequence[str], env: Mapping[str, str], *, log: Path, hand_over: int | None = None) -> int:
-    """Start a program in a session of its own, with nothing of ours but `env`; its output goes to `log`. The pid.
-
-    It survives us and our terminal, and if we are part of a job, its end too. A thread collects it when it ends, so it
-    never stays as our zombie. `hand_over` is a descriptor that it gets as its number 3, and no other child of ours does.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-        *([] if hand_over is None else [(os.POSIX_SPAWN_DUP2, hand_over, HANDED_OVER)]),
-    ]
-    own = {**env, DETACHED: "1"}
-    own.pop(FOLDER, None)
-    pid = os.posix_spawn(command[0], list(command), own, file_actions=actions, setsid=True, setsigmask=(), setsigdef=DEFAULTED)
-    threading.Thread(target=_collect, args=(pid,), name=f"collect-{pid}", daemon=True).start()
-    return pid
-
-
-def _collect(pid: int) -> None:
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        return  # someone else collected it: a handler of SIGCHLD, or its default set to ignore
-
-
-# ---------------------------------------------------------------- ending
-
-
-def everyone() -> Iterator[Seen]:
-    """All living processes that we may look at."""
-    if LINUX:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a plain list of names is what is wanted
-    else:
-        import psutil
-
-        pids = psutil.pids()
-    yield from (seen for seen in map(look, pids) if seen)
-
-
-def members(folder: Path, roots: Iterable[Identity], *, children: bool = False) -> list[Identity]:
-    """Everyone of the job in `folder`: who carries its mark, the roots' groups and sessions, and all their descendants.
-
-    The mark finds those who left the session and lost their parents. With `children`, our own children count as roots:
-    a subreaper's orphans come to it. Other jobs, and what was started detached, are not followed.
-    """
-    table = {seen.pid: seen for seen in everyone() if seen.pid != os.getpid()}
-    mark = f"{FOLDER}={folder}".encode()
-    marks = {pid: _mark(pid) for pid in table}
-    theirs = {pid: seen for pid, seen in table.items() if marks[pid] in (b"", mark)}
-    leaders = {root.pid for root in roots if alive(root)}
-    found = {pid for pid, seen in theirs.items() if marks[pid] == mark or pid in leaders or (children and seen.parent == os.getpid())}
-    while more := {
-        pid for pid, seen in theirs.items() if pid not in found and (seen.parent in found or {seen.group, seen.session} & leaders)
-    }:
-        found |= more
-    return [Identity(pid, table[pid].ticks, boot_id()) for pid in sorted(found)]
-
-
-def _mark(pid: int) -> bytes:
-    """The mark that a process carries, empty if it has none."""
-    prefixes = (f"{FOLDER}=".encode(), f"{DETACHED}=".encode())
-    found = [entry for entry in environment_of(pid) if entry.startswith(prefixes)]
-    return max(found, default=b"")
-
-
-def environment_of(pid: int) -> list[bytes]:
-    """The environment that a process was started with, as `NAME=value`; empty where we may not look."""
-    try:
-        if LINUX:
-            return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        import psutil
-
-        return [f"{name}={value}".encode() for name, value in psutil.Process(pid).environ().items()]
-    except (OSError, ImportError):
-        return []
-
-
-def end_all(find: Callable[[], list[Identity]], *, grace: float, clock: Callable[[], float] = time.monotonic) -> None:
-    """End everyone whom `find` finds: SIGTERM, the grace, then SIGKILL until nobody is found any more."""
-    deadline = clock() + grace
-    told: set[Identity] = set()
-    while left := find():
-        late = clock() >= deadline
-        for identity in left:
-            if late or identity not in told:
-                send(identity, signal.SIGKILL if late else signal.SIGTERM)
-                told.add(identity)
-        wait_any(left, timeout=LOOK_AGAIN)

@@ -1,0 +1,155 @@
+"""`mlport sweeps`: search, follow, read what was found."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from mlport.cli import plans
+from mlport.cli.command import group
+from mlport.cli.context import Cli, goes_on, pass_cli
+from mlport.cli.options import dry_run_option, key_option, limit_option, set_option
+from mlport.cli.plain import cell, record
+from mlport.cli.values import SPAN
+from mlport.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from mlport.specs import SweepSpec
+    from mlport.sweeps import Sweep, SweepStatus, Trial
+
+COLUMNS = ("id", "state", "trials", "metric", "best", "began", "reason")
+TRIAL_COLUMNS = ("number", "state", "value", "params", "job_id", "reason")
+
+
+@group("sweeps", example="mlport sweeps run sweep.toml\nmlport sweeps best digits-4f2a9c01")
+def sweeps() -> None:
+    """Search for the best parameters of a job."""
+
+
+@sweeps.command("run", example="mlport sweeps run sweep.toml --set max_trials=20 --set job.params.epochs=5 --json")
+@click.argument("file")
+@set_option
+@key_option
+@dry_run_option
+@click.option("--no-wait", is_flag=True, help="Only store it: `mlport agent` or `mlport sweeps wait` takes it forward.")
+@pass_cli
+def run(cli: Cli, file: str, sets: tuple[tuple[str, str], ...], key: str | None, dry_run: bool, no_wait: bool) -> None:
+    """Run the sweep that FILE describes, to its end.
+
+    A SweepSpec as TOML or JSON, at the top level or under [sweep]; its job may be the name of a job's file. Trials are jobs.
+    Interrupted or killed, it goes on when it is waited for again.
+    """
+    from mlport.cli import specfile
+
+    spec = cast("SweepSpec", specfile.load(file, kinds=("sweep",), sets=sets))
+    if dry_run:
+        plans.show(cli.out, cli.client.sweeps.plan(spec))
+        return
+    sweep = cli.client.sweeps.start(spec, key=key or f"cli-{secrets.token_hex(6)}")
+    if not no_wait:
+        cli.out.note(f"started {sweep.id}")
+        _until_end(cli, sweep)
+    elif cli.out.json:
+        cli.out.document(_view(sweep.status()))
+    else:
+        click.echo(sweep.id)
+        cli.out.note(f"`{cli.again(f'sweeps wait {sweep.id}')}` or `mlport agent` takes it forward")
+
+
+@sweeps.command("wait", example="mlport sweeps wait digits-4f2a9c01 --timeout 1h")
+@click.argument("sweep_id", metavar="ID")
+@click.option("--timeout", type=SPAN, help="Give up waiting after this long; what runs, runs on.")
+@pass_cli
+def wait(cli: Cli, sweep_id: str, timeout: timedelta | None) -> None:
+    """Take a sweep forward to its end."""
+    _until_end(cli, cli.client.sweeps.get(sweep_id), timeout)
+
+
+@sweeps.command("list", example="mlport sweeps list")
+@limit_option
+@pass_cli
+def list_(cli: Cli, limit: int | None) -> None:
+    """List sweeps, newest first."""
+    found = (_row(cli.client.sweeps.get(each.id).status()) for each in cli.client.sweeps.list())
+    cli.out.table(found, COLUMNS, empty="no sweeps yet", limit=limit)
+
+
+@sweeps.command("get", example="mlport sweeps get digits-4f2a9c01 --json")
+@click.argument("sweep_id", metavar="ID")
+@pass_cli
+def get(cli: Cli, sweep_id: str) -> None:
+    """Show one sweep: how far it is, and the best so far."""
+    cli.out.record(_view(cli.client.sweeps.get(sweep_id).status()))
+
+
+@sweeps.command("trials", example="mlport sweeps trials digits-4f2a9c01")
+@click.argument("sweep_id", metavar="ID")
+@limit_option
+@pass_cli
+def trials(cli: Cli, sweep_id: str, limit: int | None) -> None:
+    """List the trials of a sweep."""
+    cli.out.table((record(trial) for trial in cli.client.sweeps.get(sweep_id).trials), TRIAL_COLUMNS, empty="no trials yet", limit=limit)
+
+
+@sweeps.command("best", example="mlport sweeps best digits-4f2a9c01")
+@click.argument("sweep_id", metavar="ID")
+@pass_cli
+def best(cli: Cli, sweep_id: str) -> None:
+    """Show the best trial so far."""
+    found = cli.client.sweeps.get(sweep_id).best
+    if found is None:
+        raise NotFoundError(f"no trial of sweep {sweep_id} has succeeded", hint=f"look at them: {cli.again(f'sweeps trials {sweep_id}')}")
+    cli.out.record(_brief(found))
+
+
+@sweeps.command("cancel", example="mlport sweeps cancel digits-4f2a9c01")
+@click.argument("sweep_id", metavar="ID")
+@pass_cli
+def cancel(cli: Cli, sweep_id: str) -> None:
+    """End a sweep and the trials that run.
+
+    One that has ended stays as it is.
+    """
+    sweep = cli.client.sweeps.get(sweep_id)
+    sweep.cancel()
+    state = sweep.state
+    cli.out.done(f"sweep {sweep_id} is {state}" if state.terminal else f"sweep {sweep_id} was asked to end", id=sweep_id, state=state)
+
+
+def _until_end(cli: Cli, sweep: Sweep, timeout: timedelta | None = None) -> None:
+    again = f"sweep {sweep.id}: what runs, runs on; `{cli.again(f'sweeps wait {sweep.id}')}` goes on with it"
+    with goes_on(again), cli.out.progress(f"sweep {sweep.id}") as update:
+        sweep.wait(timeout.total_seconds() if timeout is not None else None, on_look=lambda status: update(_describe(status)))
+    cli.out.record(_view(sweep.status()))
+
+
+def _describe(status: SweepStatus) -> str:
+    found = f"best {status.best.value:g} with {cell(status.best.params)}" if status.best else "no value yet"
+    return f"{sum(status.counts.values())} of {status.record.spec.trials} trials ({cell(status.counts)}), {found}"
+
+
+def _brief(trial: Trial) -> dict[str, Any]:
+    return {name: value for name, value in record(trial).items() if name not in ("curve", "behind")}
+
+
+def _row(status: SweepStatus) -> dict[str, Any]:
+    spec = status.record.spec
+    return {
+        "id": status.id,
+        "name": spec.name,
+        "state": status.state,
+        "reason": status.record.reason,
+        "began": status.record.began,
+        "ended": status.record.ended,
+        "algorithm": spec.algorithm,
+        "metric": f"{spec.metric} ({spec.direction})",
+        "trials": status.counts,
+        "best": status.best.value if status.best else None,
+    }
+
+
+def _view(status: SweepStatus) -> dict[str, Any]:
+    return {**_row(status), "best": _brief(status.best) if status.best else None, "seed": status.record.seed}

@@ -1,0 +1,165 @@
+"""What is stored of a sweep: its record, and one entry a trial. Each change is one compare-and-swap, so that any process may take it up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from mlport.errors import NotFoundError
+from mlport.fields import Scalar
+from mlport.specs import SweepSpec
+from mlport.spi import ABSENT, Facts, InputFact, Json, State, StateStore
+
+RECORDS, TRIALS = "sweeps/", "sweep-trials/"
+
+
+class TrialState(StrEnum):
+    """Where a trial is. A pruned one was ended early, for it fell behind."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of the sweep's job. `value` is the metric's last one; `curve` its (step, value), kept where trials are ended early.
+
+    `behind` says why it is to be ended early; `began` is when it was decided on, before its job was submitted.
+    """
+
+    number: int
+    params: Mapping[str, Scalar]
+    began: datetime
+    state: TrialState = TrialState.RUNNING
+    job_id: str | None = None
+    value: float | None = None
+    reason: str = ""
+    behind: str = ""
+    curve: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecord:
+    """A sweep as it is stored. `facts` are those of the code and data that every trial runs with."""
+
+    id: str
+    token: str
+    digest: str
+    spec: SweepSpec
+    seed: int
+    facts: Facts
+    began: datetime
+    state: State = State.RUNNING
+    reason: str = ""
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStatus:
+    """One look at a sweep."""
+
+    record: SweepRecord
+    trials: tuple[Trial, ...]
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def state(self) -> State:
+        return self.record.state
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state, without the states that none is in."""
+        return {state.value.lower(): count for state in TrialState if (count := sum(trial.state is state for trial in self.trials))}
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best value so far, the first of equals; pruned ones do not count."""
+        sign = 1 if self.record.spec.direction == "maximize" else -1
+        done = [trial for trial in self.trials if trial.state is TrialState.SUCCEEDED and trial.value is not None]
+        return max(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+
+class Ledger:
+    """The sweeps of one StateStore."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    def begin(self, record: SweepRecord) -> None:
+        """Raises ConflictError when there is a sweep of that id."""
+        self._store.put(f"{RECORDS}{record.id}", _dump(_of_record(record)), expect=ABSENT)
+
+    def get(self, sweep_id: str) -> tuple[SweepRecord, str]:
+        """A sweep and its version. Raises NotFoundError."""
+        found = self._store.get(f"{RECORDS}{sweep_id}")
+        if found is None:
+            raise NotFoundError(f"no sweep {sweep_id!r}", hint="`mlport sweeps list` shows those that there are")
+        return _record(json.loads(found.value)), found.version
+
+    def list(self) -> Iterator[SweepRecord]:
+        return (_record(json.loads(found.value)) for _, found in self._store.list(RECORDS))
+
+    def settle(self, record: SweepRecord, version: str, state: State, reason: str, ended: datetime | None = None) -> SweepRecord:
+        """Raises ConflictError when it changed meanwhile."""
+        changed = replace(record, state=state, reason=reason, ended=ended)
+        self._store.put(f"{RECORDS}{record.id}", _dump(_of_record(changed)), expect=version)
+        return changed
+
+    def trials(self, sweep_id: str) -> dict[int, tuple[Trial, str]]:
+        """Each trial and its version, by number."""
+        found = ((_trial(json.loads(entry.value)), entry.version) for _, entry in self._store.list(f"{TRIALS}{sweep_id}/"))
+        return {trial.number: (trial, version) for trial, version in found}
+
+    def trial(self, sweep_id: str, number: int) -> tuple[Trial, str]:
+        return self.trials(sweep_id)[number]
+
+    def put(self, sweep_id: str, trial: Trial, expect: str = ABSENT) -> str:
+        """Store a trial; its new version. Raises ConflictError when another process was faster."""
+        return self._store.put(
+            f"{TRIALS}{sweep_id}/{trial.number:06d}", _dump({name: getattr(trial, name) for name in Trial.__slots__}), expect=expect
+        )
+
+
+def _of_record(record: SweepRecord) -> Json:
+    plain = {each.name: getattr(record, each.name) for each in fields(record)}
+    return {**plain, "spec": record.spec.to_json(), "facts": {name: getattr(record.facts, name) for name in _CODE}}
+
+
+_CODE = ("bundle", "bundle_bytes", "git_commit", "git_dirty", "inputs", "machine")
+
+
+def _record(data: dict[str, Any]) -> SweepRecord:
+    inputs = {name: InputFact(**fact) for name, fact in data["facts"]["inputs"].items()}
+    times = {name: datetime.fromisoformat(data[name]) if data[name] else None for name in ("began", "ended")}
+    return SweepRecord(
+        **{
+            **data,
+            **times,
+            "spec": SweepSpec.model_validate(data["spec"]),
+            "facts": Facts(**{**data["facts"], "inputs": inputs}),
+            "state": State(data["state"]),
+        }
+    )
+
+
+def _trial(data: dict[str, Any]) -> Trial:
+    curve = tuple((step, value) for step, value in data["curve"])
+    return Trial(**{**data, "began": datetime.fromisoformat(data["began"]), "state": TrialState(data["state"]), "curve": curve})
+
+
+def _dump(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else {name: getattr(value, name) for name in value.__slots__}
