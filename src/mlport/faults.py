@@ -1,7 +1,8 @@
 """Where a test may make a process of ours die, as by `kill -9`. Without `MLPORT_FAULT`, nothing happens.
 
 `MLPORT_FAULT=after-copy` kills whoever gets there. `MLPORT_FAULT=@FILE` kills the first who gets to the point that the
-file names, and takes the file away: one death, at a time of the test's choosing.
+file names, and takes the file away: one death, at a time of the test's choosing. Each durable write has a name, and the
+points before and after it are made of that name, so that no write can be added without them.
 """
 
 from __future__ import annotations

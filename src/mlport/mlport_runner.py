@@ -831,7 +831,7 @@ def write_durably(path: str, content: Json) -> None:
 
 
 def fault(point: str) -> None:
-    """Die here, as by `kill -9`, if a test asks for it as `mlport_local.faults` says; otherwise nothing."""
+    """Die here, as by `kill -9`, if a test asks for it as `mlport.faults` says; otherwise nothing."""
     wanted = os.environ.get("MLPORT_FAULT", "")
     if wanted.startswith("@") and os.path.exists(wanted[1:]):
         with open(wanted[1:], encoding="utf-8") as stream:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlport.faults import fault
 from mlport_local.clock import now
 from mlport_local.engine.database import writing
 from mlport_local.engine.environments import COMPLETE, Setup
 from mlport_local.engine.private import remove_secrets_of_nobody
-from mlport_local.faults import fault
 from mlport_local.layout import Layout
 
 GONE = ".gone-"

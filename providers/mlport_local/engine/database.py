@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mlport.errors import ConfigError, UnavailableError
-from mlport_local.faults import fault
+from mlport.faults import fault
 from mlport_local.layout import Layout
 
 SCHEMA_VERSION = 2

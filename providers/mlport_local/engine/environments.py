@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlport.faults import fault
 from mlport_local.engine.attempt import BuildError
 from mlport_local.engine.files import write_durably
-from mlport_local.faults import fault
 from mlport_local.layout import Layout
 
 COMPLETE = "mlport-complete.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mlport_local.faults import fault
+from mlport.faults import fault
 
 
 def write_durably(path: Path, content: bytes, step: str) -> None:
