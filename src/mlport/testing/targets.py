@@ -11,6 +11,7 @@ import pytest
 
 import mlport
 from mlport.capabilities import Capability, Support
+from mlport.testing.waiting import eventually
 
 
 class Targets:
@@ -76,4 +77,10 @@ class Targets:
                     for version in list(client.models.versions(self.model)):
                         version.delete()
         if not keep_folder:
-            shutil.rmtree(self.folder)
+            eventually(lambda: _is_removed(self.folder), bool, 60)
+
+
+def _is_removed(folder: Path) -> bool:
+    """Remove a folder; False while a provider's own background work still writes there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
