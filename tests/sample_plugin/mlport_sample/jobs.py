@@ -54,7 +54,9 @@ class SampleJobs:
             shutil.rmtree(part)
 
     def find(self, token: str, *, since: datetime | None = None) -> str | None:
-        return next((folder.name for folder in self._root.glob(f"[!.]*-{token}")), None)
+        """Only a job that was started counts: one written by a submit that died in between is started by the next."""
+        written = self._root.glob(f"[!.]*-{token}")
+        return next((folder.name for folder in written if (folder / "group").exists()), None)
 
     def status(self, job_id: str) -> JobStatus:
         folder = self._folder(job_id)
