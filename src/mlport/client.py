@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -152,11 +151,6 @@ class Client:
         expires = {f"{LABEL}_expires": (datetime.now(UTC) + ttl).strftime(EXPIRES)} if ttl else {}
         own = {LABEL: "1", f"{LABEL}_profile": self.config.profile, f"{LABEL}_owner": self.config.owner, f"{LABEL}_token": TOKEN}
         return {**self.config.labels, **labels, **own, **expires}
-
-    @staticmethod
-    def whereabouts() -> str:
-        """This machine's name, for lineage."""
-        return socket.gethostname()
 
 
 def _with_support(plan: Plan, met: Mapping[str, Any]) -> Plan:

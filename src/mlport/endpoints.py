@@ -430,11 +430,3 @@ def records(rows: Any) -> list[dict[str, Any]]:
                 hint='predict([{"hour": 17, "carrier": "UA"}])',
             )
     return [dict(row) for row in found]
-
-
-def deployment_of(record: EndpointRecord, name: str) -> DeploymentRecord:
-    """One deployment of an endpoint. Raises NotFoundError naming those that there are."""
-    for deployment in record.deployments:
-        if deployment.name == name:
-            return deployment
-    raise NotFoundError(f"endpoint {record.name} has no deployment {name!r}", hint=f"it has: {', '.join(record.split) or 'none'}")

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -301,9 +300,4 @@ def artifact(job: Job, output: str) -> Artifact:
     outputs = job.result.outputs
     if output not in outputs:
         raise NotFoundError(f"job {job.id} has no output {output!r}", hint=f"it left: {', '.join(outputs) or 'nothing'}")
-    return replace(outputs[output])
-
-
-def age_key(status: JobStatus) -> datetime:
-    """Sort key of a listing: when it was made."""
-    return status.created or datetime.min.replace(tzinfo=UTC)
+    return outputs[output]
