@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -79,7 +79,7 @@ def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     where = f"{model.__name__}.{path}" if path else model.__name__
     if problem["type"] == "extra_forbidden":
-        valid = sorted(model.model_fields)
+        valid = sorted(_model_at(model, problem["loc"][:-1]).model_fields)
         near = difflib.get_close_matches(str(problem["loc"][-1]), valid, n=1)
         advice = f", did you mean {near[0]!r}?" if near else f"; valid: {', '.join(valid)}"
         return f"{where}: unknown field{advice}"
@@ -87,6 +87,23 @@ def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{where}: is required"
     right = _RIGHT.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].removeprefix("Value error, "))
     return f"{where}: {right} (got {problem['input']!r})"
+
+
+def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model whose field a path ends in; the outermost where the way is not through plain fields."""
+    here = model
+    for part in path:
+        if isinstance(part, str) and part in here.model_fields:
+            here = next(_models_in(here.model_fields[part].annotation), model)
+    return here
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation such as `tuple[Rule, ...]` names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 class Spec(BaseModel):

@@ -1,0 +1,258 @@
+"""Emulators at work: an HTTP port and, where the vendor speaks it, a gRPC port for each, and one front door for all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from aiohttp import web
+from yarl import URL
+
+from mlport.emulation.answering import Answering, ResetConnection
+from mlport.emulation.authority import Authority
+from mlport.emulation.calls import Call, Reply
+from mlport.emulation.faults import FaultFile, Faults
+from mlport.emulation.front_door import Backend, FrontDoor
+from mlport.emulation.spi import Emulator
+from mlport.errors import ConfigError
+
+THREADS = 48  # calls answered at once; more wait
+IN_MEMORY = 4 << 20  # bytes of a body that are not written to disk
+CHUNK = 1 << 20
+FAULTS_PATH = "/_emulator/faults"  # GET tells the rules, PUT sets them; on the direct address only
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """How to reach what runs. `environment` alone brings an unmodified program of the vendor's SDK here."""
+
+    provider: str
+    urls: Mapping[str, str]
+    grpc: Mapping[str, str]
+    proxy: str
+    ca: Path
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The one line that `mlport emulate` prints. With several emulators `url` and `connect` are objects by name."""
+        one = len(self.urls) == 1
+        name = next(iter(self.urls))
+        return {
+            "provider": self.provider,
+            "url": self.urls[name] if one else dict(self.urls),
+            "connect": self.targets[name] if one else dict(self.targets),
+            "env": dict(self.environment),
+            "proxy": self.proxy,
+            "ca": str(self.ca),
+            **({"grpc": self.grpc[name] if one else dict(self.grpc)} if self.grpc else {}),
+        }
+
+
+@contextmanager
+def serve(emulators: Mapping[str, Emulator], folder: Path, faults: FaultFile | None = None, *, port: int = 0) -> Iterator[Ready]:
+    """Run emulators in this process until the block ends. `port` is that of the front door; 0 takes a free one.
+
+    Raises:
+        ConfigError: the port is taken, another process has the folder, or an emulator has no such fault.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _only_one(folder), contextlib.ExitStack() as stack:
+        running: dict[str, Answering] = {}
+        for name, emulator in emulators.items():
+            rules = Faults(faults, known=emulator.effects)
+            opened = emulator.open(folder / name, rules)
+            stack.callback(opened.close)
+            running[name] = Answering(opened, rules)
+        loop = _Loop()
+        stack.callback(loop.stop)
+        try:
+            ready = loop.enter(_house(running, folder, port))
+        except OSError as error:
+            raise ConfigError(f"--port {port}: {error.strerror or error}", hint="choose another, or 0 for a free one") from error
+        yield ready
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Two processes that answered from one folder would each undo what the other did."""
+    import fcntl
+
+    with (folder / "lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"{folder}: another emulator runs in this folder", hint="stop it, or choose another with --state") from error
+        yield
+
+
+class _Loop:
+    """An event loop in a thread of its own, and what was entered in it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._stack = AsyncExitStack()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="emulators", daemon=True)
+        self._thread.start()
+
+    def enter(self, manager: contextlib.AbstractAsyncContextManager[Ready]) -> Ready:
+        return asyncio.run_coroutine_threadsafe(self._stack.enter_async_context(manager), self._loop).result()
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@asynccontextmanager
+async def _house(running: Mapping[str, Answering], folder: Path, port: int) -> AsyncIterator[Ready]:
+    async with AsyncExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(THREADS, thread_name_prefix="emulator"))
+        backends: dict[str, Backend] = {}
+        for name, answering in running.items():
+            http = await stack.enter_async_context(_http(answering, pool))
+            backends[name] = Backend(http, stack.enter_context(_grpc(answering)))
+        authority = Authority(folder / "authority")
+
+        def route(host: str) -> Backend | None:
+            return next((backends[name] for name, answering in running.items() if answering.emulator.answers_for(host)), None)
+
+        door = FrontDoor(authority, route)
+        proxy = f"http://127.0.0.1:{await door.start(port=port)}"
+        stack.push_async_callback(door.close)
+        ready = Ready(
+            next(iter(running)) if len(running) == 1 else "all",
+            {name: f"http://127.0.0.1:{backend.http}" for name, backend in backends.items()},
+            {name: f"127.0.0.1:{backend.grpc}" for name, backend in backends.items() if backend.grpc},
+            proxy,
+            authority.certificate,
+            folder,
+            _environment(running, proxy, authority.certificate, folder),
+        )
+        for name, answering in running.items():
+            await _in(pool, answering.emulator.started, ready.urls[name])
+        yield _with_targets(ready, running)
+
+
+def _with_targets(ready: Ready, running: Mapping[str, Answering]) -> Ready:
+    return replace(ready, targets={name: answering.emulator.target(ready) for name, answering in running.items()})
+
+
+def _environment(running: Mapping[str, Answering], proxy: str, ca: Path, folder: Path) -> dict[str, str]:
+    """Proxy and authority as the HTTP and gRPC libraries read them, then each vendor's credentials."""
+    trust = {name: str(ca) for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")}
+    common = {"https_proxy": proxy, "HTTPS_PROXY": proxy, "no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost", **trust}
+    for name, answering in running.items():
+        place = folder / name / "credentials"
+        place.mkdir(parents=True, exist_ok=True)
+        common.update(answering.emulator.environment(place))
+    return common
+
+
+# ---------------------------------------------------------------- HTTP
+
+
+@asynccontextmanager
+async def _http(answering: Answering, pool: ThreadPoolExecutor) -> AsyncIterator[int]:
+    """The emulator on a free port of loopback."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as body:
+            async for chunk in request.content.iter_chunked(CHUNK):
+                body.write(chunk)
+            body.seek(0)
+            call = _call(request, body)
+            try:
+                reply = _set_faults(call, answering.faults) if call.path == FAULTS_PATH else await _in(pool, answering, call)
+            except ResetConnection:
+                if request.transport is not None:
+                    request.transport.abort()
+                return web.Response()
+            return await _send(request, reply, pool)
+
+    runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+async def _in(pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+
+
+async def _send(request: web.BaseRequest, reply: Reply, pool: ThreadPoolExecutor) -> web.StreamResponse:
+    if isinstance(reply.body, bytes):
+        return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+    response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
+    parts = _file_parts(reply) if isinstance(reply.body, Path) else reply.body
+    await response.prepare(request)
+    while part := await _in(pool, next, parts, b""):
+        await response.write(part)
+    await response.write_eof()
+    return response
+
+
+def _call(request: web.BaseRequest, body: IO[bytes]) -> Call:
+    raw = URL(request.raw_path, encoded=True) if request.raw_path.startswith("/") else request.rel_url
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
+    return Call(request.method, host.lower(), raw.raw_path, tuple(raw.query.items()), headers, body)
+
+
+def _file_parts(reply: Reply) -> Iterator[bytes]:
+    assert isinstance(reply.body, Path)  # noqa: S101 - the caller has looked
+    end = reply.body.stat().st_size if reply.end is None else reply.end
+    with reply.body.open("rb") as stream:
+        stream.seek(reply.start)
+        left = end - reply.start
+        while left > 0 and (chunk := stream.read(min(CHUNK, left))):
+            left -= len(chunk)
+            yield chunk
+
+
+def _set_faults(call: Call, faults: Faults) -> Reply:
+    """Rules are read and set over HTTP too, so that a test can change them while the emulator runs."""
+    if call.method != "PUT":
+        return Reply.of({"error": 'PUT a JSON object such as {"fault": []}'}, 405)
+    try:
+        faults.load(FaultFile.model_validate(call.json()))
+    except (ConfigError, ValueError) as error:
+        return Reply.of({"error": str(error)}, 400)
+    return Reply.of({})
+
+
+# ---------------------------------------------------------------- gRPC
+
+
+@contextmanager
+def _grpc(answering: Answering) -> Iterator[int | None]:
+    """The emulator's gRPC services on a free port of loopback, None where it has none."""
+    handlers = answering.emulator.grpc_handlers(answering)
+    if not handlers:
+        yield None
+        return
+    import grpc
+
+    server = grpc.server(ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"), options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers(tuple(handlers))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield int(port)
+    finally:
+        server.stop(0.5).wait()
