@@ -1,0 +1,110 @@
+"""The emulator put together: which service answers for which host, and for which path on the direct address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from mlport.emulation.calls import Call, Reply
+from mlport.emulation.faults import Faults
+from mlport.emulation.spi import Access
+from mlport_vertex.emulator.api import Api, Handler
+from mlport_vertex.emulator.errors import CODES, OF_STATUS, ApiError
+from mlport_vertex.emulator.place import Place
+from mlport_vertex.emulator.tokens import Tokens, service_account
+
+PROJECT, LOCATION = "emulated", "us-central1"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Service(Protocol):
+    """One of Google's services."""
+
+    def answers_for(self, host: str) -> bool: ...
+
+    def claims(self, path: str) -> bool:
+        """Whether a path on the direct address is one of its own."""
+
+    def answer(self, call: Call) -> Reply: ...
+
+    def failure(self, call: Call, status: int) -> Reply: ...
+
+
+class RestService:
+    """A service that one or more of Google's API descriptions describe wholly."""
+
+    def __init__(self, hosts: str, documents: tuple[str, ...], handlers: Mapping[str, Handler]) -> None:
+        self._hosts = re.compile(hosts)
+        self._api = Api(documents, handlers)
+
+    def answers_for(self, host: str) -> bool:
+        return bool(self._hosts.fullmatch(host))
+
+    def claims(self, path: str) -> bool:
+        return self._api.claims(path)
+
+    def answer(self, call: Call) -> Reply:
+        return self._api.answer(call)
+
+    def failure(self, call: Call, status: int) -> Reply:
+        return failure(status)
+
+
+def failure(status: int) -> Reply:
+    """A fault on demand, as Google words it."""
+    code = OF_STATUS.get(status, "UNKNOWN")
+    said = {429: "Resource has been exhausted (e.g. check quota).", 503: "The service is currently unavailable."}
+    error = ApiError(code, said.get(status, "Internal error encountered." if status >= 500 else f"The request was refused ({status})."))
+    reply = error.reply()
+    return Reply(status, reply.body, reply.headers) if CODES[code][1] != status else reply
+
+
+class VertexRunning:
+    """A running emulator."""
+
+    def __init__(self, folder: Path, faults: Faults) -> None:
+        from mlport_vertex.emulator.services import services
+
+        self.place = Place(folder, faults)
+        self.services: Sequence[Service] = (*services(self.place), Tokens())
+
+    def _service(self, call: Call) -> Service | None:
+        direct = call.host in LOOPBACK
+        return next((each for each in self.services if (each.claims(call.path) if direct else each.answers_for(call.host))), None)
+
+    def answers_for(self, host: str) -> bool:
+        return any(each.answers_for(host) for each in self.services)
+
+    def answer(self, call: Call) -> Reply:
+        service = self._service(call)
+        if service is None:
+            return ApiError("NOT_FOUND", f"No service of the emulator has {call.method} {call.path}").reply()
+        return service.answer(call)
+
+    def failure(self, call: Call, status: int) -> Reply:
+        service = self._service(call)
+        return service.failure(call, status) if service else failure(status)
+
+    def grpc_handlers(self, answer: Callable[[Call], Reply]) -> Sequence[Any]:
+        from mlport_vertex.emulator.grpc_bridge import Bridge
+
+        return [Bridge(answer)]
+
+    def environment(self, folder: Path) -> Mapping[str, str]:
+        credentials = str(service_account(folder, PROJECT))
+        return {"GOOGLE_APPLICATION_CREDENTIALS": credentials, "GOOGLE_CLOUD_PROJECT": PROJECT, "GOOGLE_CLOUD_REGION": LOCATION}
+
+    def target(self, access: Access) -> str:
+        credentials = access.folder / "vertex" / "credentials" / "service_account.json"
+        fields = {"staging": f"gs://{PROJECT}-mlport/mlport", "proxy": access.proxy, "ca": str(access.ca), "credentials": str(credentials)}
+        return f"vertex://{PROJECT}/{LOCATION}?{urlencode(fields)}"
+
+    def started(self, url: str) -> None:
+        self.place.url = url
+        self.place.start()
+
+    def close(self) -> None:
+        self.place.close()
