@@ -17,10 +17,9 @@ from pathlib import Path
 from mlport.errors import ConflictError, NotFoundError, UnavailableError, stamped
 from mlport.masking import masked
 from mlport.metrics import points
-from mlport.spi import Artifact, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, Usage
+from mlport.spi import Artifact, Collected, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, Usage
 from mlport_local.config import LocalConfig
-from mlport_local.engine import listing, logs, pool, process, queue, staffing
-from mlport_local.engine.collecting import Collected, collect, removed
+from mlport_local.engine import collecting, listing, logs, pool, process, queue, staffing
 from mlport_local.engine.database import Connections, translated, writing
 from mlport_local.engine.files import write_durably
 from mlport_local.engine.manifest import settled
@@ -144,12 +143,17 @@ class LocalJobs:
         if supervisor is not None and not process.send(supervisor, signal.SIGUSR1):
             self.reconcile()
 
-    def collect(self, older_than: timedelta) -> Collected:
-        """Remove bundles that no listed job has and environments that no unfinished job needs, unused for `older_than`.
+    def collect(self, unused_for: timedelta, *, dry_run: bool = False) -> Collected:
+        """Remove bundles that no listed job has and environments that no unfinished job needs, unused for so long.
 
         Also what interrupted deletions left. Everything removed is made again when it is needed.
         """
-        return collect(self.layout, self._connections.get(), older_than.total_seconds())
+        connection, seconds = self._connections.get(), unused_for.total_seconds()
+        if not dry_run:
+            return collecting.collect(self.layout, connection, seconds)
+        with translated():
+            found = collecting.collectable(self.layout, connection, seconds)
+        return Collected(collecting.named(found), sum(collecting.size_of(path) for paths in found.values() for path in paths))
 
     def delete(self, job_id: str) -> None:
         row = self._one("SELECT state FROM jobs WHERE id = ?", job_id)
@@ -159,7 +163,7 @@ class LocalJobs:
             raise ConflictError(f"job {job_id} is {row['state']}", hint="cancel it and wait for its end first")
         queue.delete(self._connections.get(), job_id)
         folder = self.layout.job(job_id)
-        if folder.exists() and not removed(folder):
+        if folder.exists() and not collecting.removed(folder):
             raise UnavailableError(f"job {job_id} is forgotten, but {folder} could not be removed", hint="remove it by hand")
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from mlport import transfer
 from mlport.bundle import file_digest, tree_bytes, tree_digest
 from mlport.errors import NotFoundError, stamped
 from mlport.specs import JobSpec, Spec
-from mlport.spi import Finding, InputFact, Json
+from mlport.spi import Collected, Finding, InputFact, Json
 from mlport.state.sqlite import SqliteStateStore
 from mlport_local.config import LocalConfig
 from mlport_local.gpus import gpu_names
@@ -106,6 +107,10 @@ class LocalSession:
         """See that jobs and endpoints that should run do, for example after a reboot."""
         self.jobs.reconcile()
         self.endpoints.reconcile()
+
+    def collect(self, unused_for: timedelta, *, dry_run: bool = False) -> Collected:
+        """Remove packed sources and environments that nothing needs and nobody has used for so long."""
+        return self.jobs.collect(unused_for, dry_run=dry_run)
 
     def close(self) -> None:
         self.__dict__.pop("schedules", None)  # it stands on `state`

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mlport.faults import fault
+from mlport.spi import Collected
 from mlport_local.clock import now
 from mlport_local.engine.database import writing
 from mlport_local.engine.environments import COMPLETE, Setup
@@ -21,42 +22,38 @@ GONE = ".gone-"
 """The beginning of the name of what is being removed: nobody finds it under its own any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What was removed: digests of bundles and environments, ids of jobs whose folders were left over, and bytes in all."""
+def collectable(layout: Layout, connection: sqlite3.Connection, older_than: float) -> dict[str, list[Path]]:
+    """What no job needs and nobody has used for so many seconds, by kind.
 
-    bundles: tuple[str, ...] = ()
-    environments: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    bytes: int = 0
-    failed: tuple[str, ...] = field(default=())
-    """Paths that could not be removed; the next collection tries again."""
+    A bundle is needed by every job that is still listed; an environment by those that have not ended.
+    """
+    before = now() - older_than
+    return {
+        "bundle": [path for path in _unneeded_bundles(layout, connection) if path.stat().st_mtime < before],
+        "environment": [path for path in _unneeded_environments(layout, connection) if _last_used(path) < before],
+        "folder": list(_folders_of_nobody(layout, connection)),
+    }
 
 
 def collect(layout: Layout, connection: sqlite3.Connection, older_than: float) -> Collected:
-    """Remove what no job needs and nobody has used for so many seconds.
+    """Remove what is collectable, and what earlier collections could not remove.
 
-    A bundle is needed by every job that is still listed; an environment by those that have not ended. What goes is
-    renamed inside a transaction, which no submit can cross, and removed afterwards: it is there whole, or not at all.
+    It is renamed inside a transaction, which no submit can cross, and removed afterwards: it is there whole, or not at all.
     """
     remove_secrets_of_nobody(layout, connection)
-    before = now() - older_than
     with writing(connection, "collect"):
-        bundles = [path for path in _unneeded_bundles(layout, connection) if path.stat().st_mtime < before]
-        environments = [path for path in _unneeded_environments(layout, connection) if _last_used(path) < before]
-        folders = list(_folders_of_nobody(layout, connection))
-        for path in (*bundles, *environments, *folders):
+        found = collectable(layout, connection, older_than)
+        for path in itertools.chain(*found.values()):
             os.replace(path, path.with_name(f"{GONE}{path.name}"))
     gone = [path for place in ("bundles", "environments", "jobs") for path in (layout.root / place).glob(f"{GONE}*")]
     size = sum(map(size_of, gone))
     fault("during-collect")
-    return Collected(
-        tuple(path.name.removesuffix(".tar.gz") for path in bundles),
-        tuple(path.name for path in environments),
-        tuple(path.name for path in folders),
-        size,
-        tuple(str(path) for path in gone if not removed(path)),
-    )
+    return Collected(named(found), size, tuple(str(path) for path in gone if not removed(path)))
+
+
+def named(found: Mapping[str, Sequence[Path]]) -> dict[str, tuple[str, ...]]:
+    """Digests of bundles and environments, ids of jobs whose folders were left over."""
+    return {kind: tuple(path.name.removesuffix(".tar.gz") for path in paths) for kind, paths in found.items()}
 
 
 def _unneeded_bundles(layout: Layout, connection: sqlite3.Connection) -> Iterator[Path]:

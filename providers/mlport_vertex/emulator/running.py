@@ -2,74 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from mlport.emulation.calls import Call, Reply
 from mlport.emulation.faults import Faults
 from mlport.emulation.spi import Access
-from mlport_vertex.emulator.api import Api, Handler
-from mlport_vertex.emulator.errors import CODES, OF_STATUS, ApiError
+from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.tokens import Tokens, service_account
+from mlport_vertex.emulator.rest import Service, failure
+from mlport_vertex.emulator.services import services
+from mlport_vertex.emulator.tokens import service_account
 
 PROJECT, LOCATION = "emulated", "us-central1"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
-
-class Service(Protocol):
-    """One of Google's services."""
-
-    def answers_for(self, host: str) -> bool: ...
-
-    def claims(self, path: str) -> bool:
-        """Whether a path on the direct address is one of its own."""
-
-    def answer(self, call: Call) -> Reply: ...
-
-    def failure(self, call: Call, status: int) -> Reply: ...
-
-
-class RestService:
-    """A service that one or more of Google's API descriptions describe wholly."""
-
-    def __init__(self, hosts: str, documents: tuple[str, ...], handlers: Mapping[str, Handler]) -> None:
-        self._hosts = re.compile(hosts)
-        self._api = Api(documents, handlers)
-
-    def answers_for(self, host: str) -> bool:
-        return bool(self._hosts.fullmatch(host))
-
-    def claims(self, path: str) -> bool:
-        return self._api.claims(path)
-
-    def answer(self, call: Call) -> Reply:
-        return self._api.answer(call)
-
-    def failure(self, call: Call, status: int) -> Reply:
-        return failure(status)
-
-
-def failure(status: int) -> Reply:
-    """A fault on demand, as Google words it."""
-    code = OF_STATUS.get(status, "UNKNOWN")
-    said = {429: "Resource has been exhausted (e.g. check quota).", 503: "The service is currently unavailable."}
-    error = ApiError(code, said.get(status, "Internal error encountered." if status >= 500 else f"The request was refused ({status})."))
-    reply = error.reply()
-    return Reply(status, reply.body, reply.headers) if CODES[code][1] != status else reply
 
 
 class VertexRunning:
     """A running emulator."""
 
     def __init__(self, folder: Path, faults: Faults) -> None:
-        from mlport_vertex.emulator.services import services
-
         self.place = Place(folder, faults)
-        self.services: Sequence[Service] = (*services(self.place), Tokens())
+        self.services: Sequence[Service] = services(self.place)
 
     def _service(self, call: Call) -> Service | None:
         direct = call.host in LOOPBACK

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from mlport_vertex.emulator.place import Place
+from mlport_vertex.emulator.rest import RestService, Service
+from mlport_vertex.emulator.services import (
+    batch,
+    cloud_scheduler,
+    custom_jobs,
+    endpoints,
+    logs,
+    metrics,
+    models,
+    operations,
+    predictions,
+    schedules,
+    tables,
+    tuning,
+)
+from mlport_vertex.emulator.tokens import Tokens
 
-    from mlport_vertex.emulator.place import Place
-    from mlport_vertex.emulator.running import Service
+AIPLATFORM = r"([a-z0-9-]+-)?aiplatform\.googleapis\.com|[a-z0-9-]+\.[a-z0-9-]+\.prediction\.vertexai\.goog"
 
 
 def services(place: Place) -> Sequence[Service]:
     """All of them, in the order in which a path on the direct address is offered to them."""
-    return ()
+    rooms = (custom_jobs, tuning, batch, models, endpoints, predictions, operations, schedules)
+    aiplatform = {name: handler for room in rooms for name, handler in room.handlers(place).items()}
+    return (
+        RestService(AIPLATFORM, ("aiplatform.v1", "aiplatform.v1beta1"), aiplatform),
+        RestService(r"logging\.googleapis\.com", ("logging.v2",), logs.handlers(place)),
+        RestService(r"monitoring\.googleapis\.com", ("monitoring.v3",), metrics.handlers(place)),
+        RestService(r"bigquery\.googleapis\.com", ("bigquery.v2",), tables.handlers(place)),
+        RestService(r"cloudscheduler\.googleapis\.com", ("cloudscheduler.v1",), cloud_scheduler.handlers(place)),
+        Tokens(),
+    )
