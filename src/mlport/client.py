@@ -41,7 +41,7 @@ def connect(target: str | None = None, *, config: str | Path | None = None) -> C
     provider = registry.load(name)
     where = f"{path}: profiles.{table.get('profile')}" if path and "profile" in table else str(target)
     loaded = (
-        provider.config.from_url(table["url"])
+        provider.config.from_url(table["url"], profile=table.get("profile"))
         if "url" in table
         else provider.config.load(table, where=where, base=path.parent if path else None)
     )

@@ -43,10 +43,10 @@ class Config(BaseModel):
         raise ConfigError(f"{cls.__name__} has no URL form", hint="name a profile of mlport.toml instead")
 
     @classmethod
-    def from_url(cls, text: str) -> Self:
-        """Configuration from a URL such as `local:///data/mlport?max_jobs=2`."""
+    def from_url(cls, text: str, *, profile: str | None = None) -> Self:
+        """Configuration from a URL such as `local:///data/mlport?max_jobs=2`; `profile` is the name it goes by, the URL if not given."""
         url = urlsplit(text)
-        return cls.load({"profile": text, **cls.fields_of_url(url), **dict(parse_qsl(url.query))}, where=text)
+        return cls.load({"profile": profile or text, **cls.fields_of_url(url), **dict(parse_qsl(url.query))}, where=text)
 
     @classmethod
     def load(cls, table: Mapping[str, Any], *, where: str, base: Path | None = None) -> Self:
@@ -140,9 +140,23 @@ def choose(target: str | None, file: Path | None) -> tuple[str, dict[str, Any], 
         return provider, {"profile": wanted, **table}, path, content.objective
     if wanted == "local":
         return "local", {"profile": "local"}, path, content.objective
+    if emulated := _emulated(wanted):
+        return urlsplit(emulated).scheme, {"url": emulated, "profile": wanted}, path, content.objective
     known = sorted({*content.profiles, "local"})
     near = difflib.get_close_matches(wanted, known, n=1)
     raise ConfigError(
         f"no profile named {wanted!r} in {path or 'any mlport.toml from here upward'}",
         hint=f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}; or give a URL such as local:///data/mlport",
     )
+
+
+def _emulated(wanted: str) -> str | None:
+    """The target URL of the emulator that a name such as `NAME-emulated` means, started if need be; None for any other name."""
+    from mlport.emulation import SUFFIX, registry
+
+    name = wanted.removesuffix(SUFFIX)
+    if name == wanted or name not in registry.names():
+        return None
+    from mlport.emulation.background import ensure
+
+    return str(ensure(name)["connect"])

@@ -228,6 +228,7 @@ class Endpoints:
 
     def plan(self, spec: EndpointSpec) -> Plan:
         """What `create` would do, without doing it."""
+        spec = self.settled(spec)
         self._client.require(*spec.requires())
         return self._client.plan(self._pinned(spec), self._facts(spec.deployment, spec.labels, spec.ttl))
 
@@ -321,6 +322,12 @@ class Endpoints:
     def _facts(self, spec: DeploymentSpec, own: Mapping[str, str], ttl: timedelta | None) -> Facts:
         version = self._client.models.get(spec.model.name, spec.model.version)
         return Facts(model=version.facts(), labels=self._client.stamps(own, ttl), machine=self._client.session.facts(spec))
+
+    def settled(self, spec: EndpointSpec) -> EndpointSpec:
+        """The same spec, with what callers must show chosen for this provider. Never nothing, unless that was asked for."""
+        if spec.auth is not None:
+            return spec
+        return spec.model_copy(update={"auth": "key" if self._client.can(Capability.ENDPOINT_KEY) else "identity"})
 
     def _pinned(self, spec: EndpointSpec) -> EndpointSpec:
         version = self._client.models.get(spec.deployment.model.name, spec.deployment.model.version)

@@ -46,7 +46,10 @@ class Explanation:
 
 def explain(client: Client, spec: Spec) -> Explanation:
     """Plan `spec`, and give a refusal as part of the answer rather than as an error."""
+    from mlport.specs import EndpointSpec
+
     supports = client.provider.supports(client.config)
+    spec = client.endpoints.settled(spec) if isinstance(spec, EndpointSpec) else spec
     needs = {capability.value: supports[capability] for capability in sorted(spec.requires())}
     try:
         return Explanation(client.config.target, needs, _plan(client, spec))

@@ -173,8 +173,8 @@ class EndpointSpec(Spec):
 
     name: Name
     deployment: DeploymentSpec
-    auth: Literal["key", "identity", "none"] = "key"
-    """What a caller must show: an API key, the vendor's credentials, or nothing."""
+    auth: Literal["key", "identity", "none"] | None = None
+    """What a caller must show: an API key, the vendor's credentials, or nothing. If not set, a key where the provider has keys, else credentials."""
     capture: Capture | None = Capture()
     labels: dict[str, str] = {}
     ttl: Duration | None = None
@@ -182,11 +182,12 @@ class EndpointSpec(Spec):
 
     def _needs(self) -> Iterator[Capability]:
         yield from self.deployment._needs()
-        yield {
-            "key": Capability.ENDPOINT_KEY,
-            "identity": Capability.ENDPOINT_IDENTITY,
-            "none": Capability.ENDPOINT_PUBLIC,
-        }[self.auth]
+        if self.auth is not None:
+            yield {
+                "key": Capability.ENDPOINT_KEY,
+                "identity": Capability.ENDPOINT_IDENTITY,
+                "none": Capability.ENDPOINT_PUBLIC,
+            }[self.auth]
         if self.capture and self.capture.rate > 0:
             yield Capability.ENDPOINT_CAPTURE
 

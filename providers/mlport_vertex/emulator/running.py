@@ -16,7 +16,7 @@ from mlport_vertex.emulator.rest import Service, failure
 from mlport_vertex.emulator.services import services
 from mlport_vertex.emulator.tokens import service_account
 
-PROJECT, LOCATION = "emulated", "us-central1"
+PROJECTS, LOCATION = ("emulated", "emulated-other"), "us-central1"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -50,13 +50,14 @@ class VertexRunning:
         return [Bridge(answer)]
 
     def environment(self, folder: Path) -> Mapping[str, str]:
-        credentials = str(service_account(folder, PROJECT))
-        return {"GOOGLE_APPLICATION_CREDENTIALS": credentials, "GOOGLE_CLOUD_PROJECT": PROJECT, "GOOGLE_CLOUD_REGION": LOCATION}
+        credentials = str(service_account(folder, PROJECTS[0]))
+        return {"GOOGLE_APPLICATION_CREDENTIALS": credentials, "GOOGLE_CLOUD_PROJECT": PROJECTS[0], "GOOGLE_CLOUD_REGION": LOCATION}
 
-    def target(self, access: Access) -> str:
+    def target(self, access: Access, account: int = 0) -> str:
+        project = PROJECTS[account]
         credentials = access.folder / "vertex" / "credentials" / "service_account.json"
-        fields = {"staging": f"gs://{PROJECT}-mlport/mlport", "proxy": access.proxy, "ca": str(access.ca), "credentials": str(credentials)}
-        return f"vertex://{PROJECT}/{LOCATION}?{urlencode(fields)}"
+        fields = {"staging": f"gs://{project}-mlport/mlport", "proxy": access.proxy, "ca": str(access.ca), "credentials": str(credentials)}
+        return f"vertex://{project}/{LOCATION}?{urlencode(fields)}"
 
     def started(self, url: str) -> None:
         self.place.url = url

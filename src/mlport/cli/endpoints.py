@@ -45,7 +45,11 @@ for _verb in (traffic.predict, traffic.label, traffic.captured, traffic.observe,
 @click.argument("name", metavar="NAME|FILE")
 @click.argument("ref", metavar="[MODEL[:V|@ALIAS]]", required=False)
 @click.option("--deployment", help="The first deployment's name. [default: v and the version]")
-@click.option("--auth", type=click.Choice(["key", "identity", "none"]), help="What a caller must show. [default: key]")
+@click.option(
+    "--auth",
+    type=click.Choice(["key", "identity", "none"]),
+    help="What a caller must show. [default: key, or identity where the provider has no keys]",
+)
 @click.option("--capture-rate", type=click.FloatRange(0, 1), help="The share of requests kept. [default: 1]")
 @compute_options
 @deployment_options
@@ -67,7 +71,7 @@ def create(cli: Cli, name: str, ref: str | None, sets: tuple[tuple[str, str], ..
     said = f"endpoint {spec.name} goes on being made: `{cli.again(f'endpoints get {spec.name}')}` shows it, `{cli.again(f'endpoints delete {spec.name}')}` removes it"
     with goes_on(said), cli.out.progress(f"endpoint {spec.name}") as update:
         made = cli.client.endpoints.create(spec, progress=lambda status: update(describe(status)))
-    headers = dict(made.headers) if is_new and spec.auth == "key" else {}
+    headers = dict(made.headers) if is_new and made.record.auth == "key" else {}
     cli.out.record({**_view(made.record), **given(headers=headers)})
     if headers:
         cli.out.note(f"callers must send these headers; keep them secret. `{cli.again(f'endpoints key {spec.name}')}` shows them again")

@@ -29,9 +29,10 @@ HOMES = {
     "models": ("mlport.cli.models:models", "The registry: versions, aliases, tags, lineage."),
     "endpoints": ("mlport.cli.endpoints:endpoints", "Addresses that answer predictions."),
     "explain": ("mlport.cli.explain:explain", "Say what a spec would become, without sending anything."),
+    "emulate": ("mlport.cli.emulate:emulate", "A cloud on this machine, to develop without an account."),
     "providers": ("mlport.cli.providers:providers", "What each installed provider can do."),
     "ls": ("mlport.cli.inventory:ls", "List everything that mlport made."),
-    "cleanup": ("mlport.cli.cleanup:cleanup", "Remove ended jobs and endpoints that are past their time."),
+    "cleanup": ("mlport.cli.cleanup:cleanup", "Remove what has ended or expired, and what nobody uses."),
     "completion": ("mlport.cli.completion:completion", "Print a shell's completion script."),
 }
 SETTINGS = {"help_option_names": ["-h", "--help"]}

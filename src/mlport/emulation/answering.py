@@ -21,9 +21,11 @@ class Answering:
 
     def __init__(self, emulator: Running, faults: Faults) -> None:
         self.emulator, self.faults = emulator, faults
+        self.asked = time.monotonic()
 
     def __call__(self, call: Call) -> Reply:
         """The reply. Raises ResetConnection."""
+        self.asked = time.monotonic()
         befallen = self.faults.befall(call.method, call.path, call.host)
         if delay := of_effect(befallen, "delay"):
             time.sleep(delay.seconds)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -18,6 +21,7 @@ from yarl import URL
 
 from mlport.emulation.answering import Answering, ResetConnection
 from mlport.emulation.authority import Authority
+from mlport.emulation.background import LOCK
 from mlport.emulation.calls import Call, Reply
 from mlport.emulation.faults import FaultFile, Faults
 from mlport.emulation.front_door import Backend, FrontDoor
@@ -43,6 +47,9 @@ class Ready:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, str] = field(default_factory=dict)
+    other_targets: Mapping[str, str] = field(default_factory=dict)
+    idle: Callable[[], float] = field(default=lambda: 0.0, compare=False)
+    """Seconds since it was last asked anything."""
 
     def to_json(self) -> dict[str, Any]:
         """The one line that `mlport emulate` prints. With several emulators `url` and `connect` are objects by name."""
@@ -52,9 +59,11 @@ class Ready:
             "provider": self.provider,
             "url": self.urls[name] if one else dict(self.urls),
             "connect": self.targets[name] if one else dict(self.targets),
+            "connect_other": self.other_targets[name] if one else dict(self.other_targets),
             "env": dict(self.environment),
             "proxy": self.proxy,
             "ca": str(self.ca),
+            "pid": os.getpid(),
             **({"grpc": self.grpc[name] if one else dict(self.grpc)} if self.grpc else {}),
         }
 
@@ -86,13 +95,17 @@ def serve(emulators: Mapping[str, Emulator], folder: Path, faults: FaultFile | N
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Two processes that answered from one folder would each undo what the other did."""
-    import fcntl
-
-    with (folder / "lock").open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"{folder}: another emulator runs in this folder", hint="stop it, or choose another with --state") from error
+    with (folder / LOCK).open("w") as held:
+        for pause in (0.05, 0.2, 0.5, None):  # who only looks whether anyone is here lets go at once
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if pause is None:
+                    raise ConfigError(
+                        f"{folder}: another emulator runs in this folder", hint="stop it, or choose another with --state"
+                    ) from error
+                time.sleep(pause)
         yield
 
 
@@ -139,6 +152,7 @@ async def _house(running: Mapping[str, Answering], folder: Path, port: int) -> A
             authority.certificate,
             folder,
             _environment(running, proxy, authority.certificate, folder),
+            idle=lambda: time.monotonic() - max(answering.asked for answering in running.values()),
         )
         for name, answering in running.items():
             await _in(pool, answering.emulator.started, ready.urls[name])
@@ -146,7 +160,8 @@ async def _house(running: Mapping[str, Answering], folder: Path, port: int) -> A
 
 
 def _with_targets(ready: Ready, running: Mapping[str, Answering]) -> Ready:
-    return replace(ready, targets={name: answering.emulator.target(ready) for name, answering in running.items()})
+    targets, others = ({name: each.emulator.target(ready, account) for name, each in running.items()} for account in (0, 1))
+    return replace(ready, targets=targets, other_targets=others)
 
 
 def _environment(running: Mapping[str, Answering], proxy: str, ca: Path, folder: Path) -> dict[str, str]:

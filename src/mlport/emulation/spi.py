@@ -31,8 +31,8 @@ class Running(Protocol):
     def environment(self, folder: Path) -> Mapping[str, str]:
         """What an unmodified program needs besides proxy and authority: made-up credentials. Files may be written to `folder`."""
 
-    def target(self, access: Access) -> str:
-        """The target URL for `mlport.connect`."""
+    def target(self, access: Access, account: int = 0) -> str:
+        """The target URL for `mlport.connect`; account 1 is another one, which sees nothing of the first."""
 
     def started(self, url: str) -> None:
         """It answers at `url` from now on; it may take up again what it left at its last end."""

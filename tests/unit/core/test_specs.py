@@ -115,16 +115,17 @@ def test_a_job_needs_what_its_fields_say(fields: dict[str, Any], needs: set[C]) 
 
 
 ENDPOINT_NEEDS = [
-    ({}, {}, {C.ENDPOINT_KEY, C.ENDPOINT_CAPTURE}),
+    ({}, {}, {C.ENDPOINT_CAPTURE}),
+    ({"auth": "key"}, {}, {C.ENDPOINT_KEY, C.ENDPOINT_CAPTURE}),
     ({"auth": "none", "capture": None}, {}, {C.ENDPOINT_PUBLIC}),
     ({"auth": "identity", "capture": {"rate": 0}}, {}, {C.ENDPOINT_IDENTITY}),
-    ({}, {"runtime": "image", "image": "x"}, {C.ENDPOINT_KEY, C.ENDPOINT_CAPTURE, C.ENDPOINT_IMAGE}),
-    ({}, {"runtime": "build", "compute": {"gpus": 1}}, {C.ENDPOINT_KEY, C.ENDPOINT_CAPTURE, C.ENDPOINT_BUILD, C.ENDPOINT_GPU}),
-    ({}, {"replicas": {"min": 2, "max": 2}}, {C.ENDPOINT_KEY, C.ENDPOINT_CAPTURE, C.ENDPOINT_REPLICAS}),
+    ({}, {"runtime": "image", "image": "x"}, {C.ENDPOINT_CAPTURE, C.ENDPOINT_IMAGE}),
+    ({}, {"runtime": "build", "compute": {"gpus": 1}}, {C.ENDPOINT_CAPTURE, C.ENDPOINT_BUILD, C.ENDPOINT_GPU}),
+    ({}, {"replicas": {"min": 2, "max": 2}}, {C.ENDPOINT_CAPTURE, C.ENDPOINT_REPLICAS}),
     (
         {},
         {"replicas": {"min": 0, "max": 2}},
-        {C.ENDPOINT_KEY, C.ENDPOINT_CAPTURE, C.ENDPOINT_REPLICAS, C.ENDPOINT_AUTOSCALE, C.ENDPOINT_SCALE_TO_ZERO},
+        {C.ENDPOINT_CAPTURE, C.ENDPOINT_REPLICAS, C.ENDPOINT_AUTOSCALE, C.ENDPOINT_SCALE_TO_ZERO},
     ),
 ]
 

@@ -66,8 +66,8 @@ class Echo:
     def environment(self, folder: Path) -> Mapping[str, str]:
         return {"ECHO_KEY": str(folder / "key")}
 
-    def target(self, access: Access) -> str:
-        return f"echo://{HOST}?proxy={access.proxy}"
+    def target(self, access: Access, account: int = 0) -> str:
+        return f"echo://{HOST}/{account}?proxy={access.proxy}"
 
     def started(self, url: str) -> None:
         self.url = url
