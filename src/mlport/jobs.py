@@ -113,6 +113,8 @@ class Job:
             yield from page.lines
             if page.complete or (not follow and not page.lines):
                 return
+            if page.lines and page.after == after:
+                raise MlportError(f"the provider gave lines and the log cursor {after!r} again: its log would never end")
             after = page.after
             if follow and not page.lines:
                 time.sleep(page.pause)

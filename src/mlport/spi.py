@@ -19,7 +19,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -679,6 +679,26 @@ class Reconciles(Protocol):
 
     def reconcile(self) -> None:
         """See that everything that should run does. Never waits, and does nothing when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was kept to be used again and is removed, or would be: names by kind, bytes in all, and paths that could not be removed."""
+
+    items: Mapping[str, Sequence[str]]
+    bytes: int
+    failed: Sequence[str] = ()
+
+
+@runtime_checkable
+class Collects(Protocol):
+    """A session that keeps things to use again, such as packed sources and environments. `mlport cleanup --unused` calls it."""
+
+    def collect(self, unused_for: timedelta, *, dry_run: bool = False) -> Collected:
+        """Remove what nothing needs and nobody has used for that long; with `dry_run` only say what that is.
+
+        Everything removed is made again when it is needed.
+        """
 
 
 @runtime_checkable

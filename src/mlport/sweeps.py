@@ -9,14 +9,15 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from mlport.errors import ConflictError, JobFailedError
+from mlport.errors import ConflictError, JobFailedError, NotFoundError
 from mlport.jobs import Job, located
 from mlport.journal import token_for
-from mlport.spi import Plan, State
+from mlport.spi import TOKEN, Plan, State
 from mlport.sweeping.driving import LABEL, driving, now
 from mlport.sweeping.ledger import Ledger, SweepRecord, SweepStatus, Trial, TrialState
 from mlport.sweeping.suggesting import require
@@ -63,8 +64,6 @@ class Sweep:
 
     def job(self, trial: Trial) -> Job:
         """The job that a trial ran as: its outputs, its log. Raises NotFoundError for one that never got a job."""
-        from mlport.errors import NotFoundError
-
         if trial.job_id is None:
             raise NotFoundError(f"trial {trial.number} of sweep {self.id} has no job: {trial.reason or trial.state}")
         return Job(trial.job_id, self.client)
@@ -159,9 +158,11 @@ class Sweeps:
         sweep_id = f"{spec.name[: ID_LENGTH - 9].rstrip('-')}-{token[:8]}"
         absolute = spec.model_copy(update={"job": located(spec.job)})
         seed = secrets.randbelow(2**32) if spec.seed is None else spec.seed
+        stamps = self._client.stamps(spec.labels, spec.job.ttl)
+        labels = {name: value.replace(TOKEN, token) for name, value in stamps.items()}
         ledger = Ledger(self._client.session.state)
         try:
-            ledger.begin(SweepRecord(sweep_id, token, plan.digest, absolute, seed, replace(plan.facts, labels={}), now()))
+            ledger.begin(SweepRecord(sweep_id, token, plan.digest, absolute, seed, replace(plan.facts, labels={}), now(), labels=labels))
         except ConflictError as error:
             if ledger.get(sweep_id)[0].digest != plan.digest:
                 raise ConflictError(f"the key {key!r} was used for another sweep, {sweep_id}", hint="use a new key, or none") from error
@@ -175,6 +176,21 @@ class Sweeps:
     def list(self) -> Iterator[SweepRecord]:
         """All sweeps, newest first."""
         return iter(sorted(Ledger(self._client.session.state).list(), key=lambda record: record.began, reverse=True))
+
+    def delete(self, sweep_id: str) -> None:
+        """Forget an ended sweep and what became of its trials; an absent one is fine.
+
+        The jobs stay, as jobs; started again with its key, the sweep finds them.
+
+        Raises:
+            ConflictError: it goes on.
+        """
+        ledger = Ledger(self._client.session.state)
+        with suppress(NotFoundError):
+            record, _ = ledger.get(sweep_id)
+            if not record.state.terminal:
+                raise ConflictError(f"sweep {sweep_id} is {record.state}", hint="cancel it and wait for its end first")
+            ledger.remove(sweep_id)
 
     def _prepare(self, spec: SweepSpec, folder: Path) -> Plan:
         client = self._client

@@ -16,7 +16,7 @@ def existing() -> set[str]:
     return {name for file in files for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)}
 
 
-@pytest.mark.parametrize("page", ["threat-model.md", "faults.md"])
+@pytest.mark.parametrize("page", ["threat-model.md", "faults.md", "writing-a-provider.md"])
 def test_the_tests_that_a_page_names_exist(page: str, existing: set[str]) -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text()))
     assert len(named) > 10

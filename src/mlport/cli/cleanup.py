@@ -1,4 +1,4 @@
-"""`mlport cleanup`: remove ended jobs and endpoints that are past their time; never registered models."""
+"""`mlport cleanup`: remove what is past its time, and what is kept and nobody uses; never registered models."""
 
 from __future__ import annotations
 
@@ -11,50 +11,68 @@ import click
 from mlport.cli.command import command
 from mlport.cli.context import Cli, pass_cli
 from mlport.cli.failures import FAILED
+from mlport.cli.options import together
 from mlport.cli.plain import instant, record
 from mlport.cli.values import SPAN
-from mlport.errors import MlportError, NotFoundError
+from mlport.errors import MlportError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from mlport.cli.inventory import Thing
     from mlport.client import Client
 
+Row = dict[str, Any]
+kind_options = together(
+    *(
+        click.option(f"--{kind}s", "kinds", flag_value=kind, multiple=True, type=str, help=f"Only {kind}s; may be said beside the like.")
+        for kind in ("job", "endpoint", "sweep", "schedule")
+    )
+)
 
-@command("cleanup", example="mlport cleanup --dry-run\nmlport cleanup --older-than 7d --jobs --yes")
-@click.option("--expired", is_flag=True, help="What is past its time to live. This is the default.")
+
+@command("cleanup", example="mlport cleanup --dry-run\nmlport cleanup --older-than 7d --jobs --yes\nmlport cleanup --unused 30d")
+@click.option("--expired", is_flag=True, help="What is past its time to live, or its end. This is the default.")
 @click.option("--older-than", type=SPAN, help="What you own and is older than this, such as 7d.")
-@click.option("--jobs", "only_jobs", is_flag=True, help="Only jobs.")
-@click.option("--endpoints", "only_endpoints", is_flag=True, help="Only endpoints.")
+@click.option("--unused", type=SPAN, help="Packed sources and environments that nothing needs and nobody has used for this long.")
+@kind_options
 @click.option("--all-owners", is_flag=True, help="With --older-than, also what others own.")
 @click.option("--dry-run", is_flag=True, help="List it; remove nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @pass_cli
 def cleanup(
-    cli: Cli, expired: bool, older_than: timedelta | None, only_jobs: bool, only_endpoints: bool, all_owners: bool, dry_run: bool, yes: bool
+    cli: Cli,
+    expired: bool,
+    older_than: timedelta | None,
+    unused: timedelta | None,
+    kinds: tuple[str, ...],
+    all_owners: bool,
+    dry_run: bool,
+    yes: bool,
 ) -> None:
-    """Remove ended jobs and endpoints that are past their time.
+    """Remove what has ended or expired, and what nobody uses.
 
-    Never registered models, and never what mlport did not make. It lists them and asks first.
+    Ended jobs, sweeps and schedules, and endpoints. Never registered models, never a job, sweep or schedule that goes on,
+    and never what mlport did not make. It lists them and asks first.
     """
-    kinds = {"job": only_jobs or not only_endpoints, "endpoint": only_endpoints or not only_jobs}
-    chosen = _choice(expired=expired or older_than is None, older_than=older_than, owner=None if all_owners else cli.client.config.owner)
+    by_default = older_than is None and unused is None
+    chosen = _choice(expired=expired or by_default, older_than=older_than, owner=None if all_owners else cli.client.config.owner)
     found = [(thing, why) for thing in _candidates(cli.client, kinds) if (why := chosen(thing))]
-    if not cli.out.json or not found:
-        _show(cli, [{**record(thing), "why": why} for thing, why in found])
-    if not found:
+    kept = _unused(cli.client, unused, dry_run=True) if unused else []
+    listed = [*({**record(thing), "why": why} for thing, why in found), *kept]
+    if not cli.out.json or not listed:
+        _show(cli, listed)
+    if not listed:
         return
-    confirmed = not dry_run and cli.confirm(f"Remove these {len(found)}?", yes=yes)
+    confirmed = not dry_run and cli.confirm(f"Remove these {len(listed)}?", yes=yes)
     rows = [{**record(thing), "why": why, **(_remove(cli.client, thing) if confirmed else {"removed": False})} for thing, why in found]
-    _conclude(cli, rows, confirmed=confirmed)
+    _conclude(cli, [*rows, *(_unused(cli.client, unused, dry_run=False) if confirmed and unused else kept)], confirmed=confirmed)
 
 
-def _candidates(client: Client, kinds: dict[str, bool]) -> Iterator[Thing]:
+def _candidates(client: Client, kinds: tuple[str, ...]) -> Iterator[Thing]:
     from mlport.cli import inventory
 
-    if kinds["job"]:
-        yield from (thing for thing in inventory.jobs(client) if thing.over)
-    if kinds["endpoint"]:
-        yield from inventory.endpoints(client)
+    for kind, things in inventory.KINDS.items():
+        if not kinds or kind in kinds:
+            yield from (thing for thing in things(client) if thing.over or kind == "endpoint")
 
 
 def _choice(*, expired: bool, older_than: timedelta | None, owner: str | None) -> Callable[[Thing], str | None]:
@@ -72,12 +90,15 @@ def _choice(*, expired: bool, older_than: timedelta | None, owner: str | None) -
     return why
 
 
-def _remove(client: Client, thing: Thing) -> dict[str, Any]:
+def _remove(client: Client, thing: Thing) -> Row:
+    remove: dict[str, Callable[[str], None]] = {
+        "job": lambda job_id: client.jobs.get(job_id).delete(),
+        "endpoint": client.endpoints.delete,
+        "sweep": client.sweeps.delete,
+        "schedule": client.schedules.delete,
+    }
     try:
-        if thing.kind == "job":
-            client.jobs.get(thing.id).delete()
-        else:
-            client.endpoints.delete(thing.id)
+        remove[thing.kind](thing.id)
     except NotFoundError:
         return {"removed": True}  # by someone else meanwhile
     except MlportError as error:
@@ -85,16 +106,32 @@ def _remove(client: Client, thing: Thing) -> dict[str, Any]:
     return {"removed": True}
 
 
-def _show(cli: Cli, rows: list[dict[str, Any]]) -> None:
+def _unused(client: Client, unused: timedelta, *, dry_run: bool) -> list[Row]:
+    """A row for each thing that the provider keeps and nobody has used for so long; removed, unless it is a dry run."""
+    from mlport.spi import Collects
+
+    if not isinstance(client.session, Collects):
+        raise UsageError(f"--unused: the {client.provider.name} provider keeps nothing to use again", hint="leave it out")
+    found = client.session.collect(unused, dry_run=dry_run)
+    rows: list[Row] = [
+        {"kind": kind, "id": name, "why": f"unused for {unused}", "removed": not dry_run}
+        for kind, names in found.items.items()
+        for name in names
+    ]
+    stays: list[Row] = [{"kind": "path", "id": path, "removed": False, "error": "it could not be removed"} for path in found.failed]
+    return [*rows, *stays]
+
+
+def _show(cli: Cli, rows: list[Row]) -> None:
     cli.out.table(rows, ("kind", "id", "state", "owner", "why"), empty="nothing is past its time")
 
 
-def _conclude(cli: Cli, rows: list[dict[str, Any]], *, confirmed: bool) -> None:
+def _conclude(cli: Cli, rows: list[Row], *, confirmed: bool) -> None:
     failed = [row for row in rows if "error" in row]
     if cli.out.json:
         cli.out.document(rows)
     for row in failed:
         cli.out.note(f"{row['kind']} {row['id']} stays: {row['error']}")
-    cli.out.note(f"removed {len(rows) - len(failed)}" if confirmed else "removed nothing")
+    cli.out.note(f"removed {sum(row['removed'] for row in rows)}" if confirmed else "removed nothing")
     if failed:
         cli.ctx.exit(FAILED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,13 @@ from mlport.cli.plain import record
 from mlport.errors import MlportError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mlport.client import Client
+    from mlport.spi import ScheduleRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One thing that mlport made. `over` says that a job has ended; `expires` comes from its time to live."""
+    """One thing that mlport made. `over` says that a job, sweep or schedule has ended; `expires` comes from its time to live or its end."""
 
     profile: str
     kind: str
@@ -42,7 +41,7 @@ class Thing:
 def ls(cli: Cli, everywhere: bool) -> None:
     """List everything that mlport made.
 
-    Jobs, models and endpoints.
+    Jobs, endpoints, sweeps, schedules and models.
     """
     found: list[dict[str, Any]] = []
     unreachable: list[dict[str, Any]] = []
@@ -61,9 +60,9 @@ def ls(cli: Cli, everywhere: bool) -> None:
 
 
 def things(client: Client) -> Iterator[Thing]:
-    """Jobs, endpoints and models of one profile; nothing of a kind that its provider does not have."""
-    yield from jobs(client)
-    yield from endpoints(client)
+    """Everything of one profile; nothing of a kind that its provider does not have."""
+    for kind in KINDS.values():
+        yield from kind(client)
     for model in client.models.list() if client.can(Capability.MODEL_REGISTER) else ():
         state = f"version {model.latest_version}" if model.latest_version else "no version"
         yield Thing(_name(client), "model", model.name, state, model.created)
@@ -84,6 +83,40 @@ def endpoints(client: Client) -> Iterator[Thing]:
     for endpoint in client.endpoints.list() if client.can(Capability.ENDPOINT_SERVE) else ():
         if LABEL in endpoint.labels:
             yield Thing(_name(client), "endpoint", endpoint.name, endpoint.state, endpoint.created, False, *_stamped(endpoint.labels))
+
+
+def sweeps(client: Client) -> Iterator[Thing]:
+    """Sweeps; they expire as their jobs do."""
+    for sweep in client.sweeps.list() if client.can(Capability.SWEEP) else ():
+        yield Thing(_name(client), "sweep", sweep.id, sweep.state, sweep.began, sweep.state.terminal, *_stamped(sweep.labels))
+
+
+def schedules(client: Client) -> Iterator[Thing]:
+    """The schedules that carry mlport's label or token; they expire at their end, if they have one."""
+    from mlport.client import LABEL
+    from mlport.spi import ScheduleState
+
+    for schedule in client.schedules.list() if client.can(Capability.SCHEDULE) else ():
+        if LABEL in schedule.labels or schedule.token:
+            _, owner = _stamped(schedule.labels)
+            is_over = schedule.state is ScheduleState.ENDED
+            yield Thing(_name(client), "schedule", schedule.name, schedule.state, schedule.created, is_over, _end(schedule), owner)
+
+
+KINDS: Mapping[str, Callable[[Client], Iterator[Thing]]] = {
+    "job": jobs,
+    "endpoint": endpoints,
+    "sweep": sweeps,
+    "schedule": schedules,
+}
+
+
+def _end(schedule: ScheduleRecord) -> datetime | None:
+    from mlport.scheduling.cron import Cron
+    from mlport.specs import ScheduleSpec
+
+    end = ScheduleSpec.model_validate(schedule.spec).end
+    return Cron.parse(schedule.cron, schedule.time_zone).moment(end) if end else None
 
 
 def _stamped(labels: Mapping[str, str]) -> tuple[datetime | None, str | None]:

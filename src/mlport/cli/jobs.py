@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from mlport.cli import plans
+from mlport.cli import plans, waiting
 from mlport.cli.command import group
 from mlport.cli.context import Cli, goes_on, pass_cli
 from mlport.cli.inline import job_spec
 from mlport.cli.options import compute_options, env_option, label_option, limit_option, set_option, start_options, ttl_option
 from mlport.cli.plain import record
 from mlport.cli.values import PAIR, SPAN, TYPED_PAIR
-from mlport.cli.waiting import started, until_end, view
 from mlport.errors import AmbiguousError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def list_(cli: Cli, name: str | None, state: str | None, labels: tuple[tuple[str
 @pass_cli
 def get(cli: Cli, job_id: str) -> None:
     """Show one job, and what it left."""
-    cli.out.record(view(cli.client.jobs.get(job_id)))
+    cli.out.record(waiting.view(cli.client.jobs.get(job_id)))
 
 
 @jobs.command("logs", example="mlport jobs logs --follow delays-20260301-101502-4f2a")
@@ -125,7 +124,7 @@ def logs(cli: Cli, job_id: str, follow: bool, tail: int | None) -> None:
 @pass_cli
 def wait(cli: Cli, job_id: str, timeout: timedelta | None) -> None:
     """Wait until a job has ended; fail if it failed."""
-    until_end(cli, cli.client.jobs.get(job_id), timeout=timeout)
+    waiting.until_end(cli, cli.client.jobs.get(job_id), timeout=timeout)
 
 
 @jobs.command("cancel", example="mlport jobs cancel delays-20260301-101502-4f2a")
@@ -136,10 +135,7 @@ def cancel(cli: Cli, job_id: str) -> None:
 
     One that has ended stays as it is.
     """
-    job = cli.client.jobs.get(job_id)
-    job.cancel()
-    state = job.state
-    cli.out.done(f"job {job_id} is {state}" if state.terminal else f"job {job_id} was asked to end", id=job_id, state=state)
+    waiting.cancel(cli, "job", cli.client.jobs.get(job_id))
 
 
 @jobs.command("delete", example="mlport jobs delete delays-20260301-101502-4f2a")
@@ -172,4 +168,4 @@ def _start(cli: Cli, spec: JobSpec | BatchSpec, *, key: str | None, dry_run: boo
     except AmbiguousError as error:
         error.hint = again
         raise
-    started(cli, job, wait=wait, follow=follow, key=own_key)
+    waiting.started(cli, job, wait=wait, follow=follow, key=own_key)

@@ -58,6 +58,8 @@ deployment_options = together(
     click.option("--max-replicas", type=int, help="How many copies run at most."),
     env_option,
 )
+file_options = together(click.argument("file"), set_option, key_option, dry_run_option)
+"""What a command takes that makes the thing which a file describes."""
 start_options = together(
     key_option,
     dry_run_option,

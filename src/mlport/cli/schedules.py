@@ -11,7 +11,7 @@ import click
 from mlport.cli import plans
 from mlport.cli.command import group
 from mlport.cli.context import Cli, pass_cli
-from mlport.cli.options import dry_run_option, key_option, limit_option, set_option
+from mlport.cli.options import file_options, limit_option
 from mlport.cli.plain import record
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ def schedules() -> None:
 
 
 @schedules.command("create", example="mlport schedules create nightly.toml --set time_zone=Europe/Berlin")
-@click.argument("file")
-@set_option
-@key_option
-@dry_run_option
+@file_options
 @pass_cli
 def create(cli: Cli, file: str, sets: tuple[tuple[str, str], ...], key: str | None, dry_run: bool) -> None:
     """Make the schedule that FILE describes.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from mlport.cli import plans
+from mlport.cli import plans, waiting
 from mlport.cli.command import group
 from mlport.cli.context import Cli, goes_on, pass_cli
-from mlport.cli.options import dry_run_option, key_option, limit_option, set_option
+from mlport.cli.options import file_options, limit_option
 from mlport.cli.plain import cell, record
 from mlport.cli.values import SPAN
 from mlport.errors import NotFoundError
@@ -30,10 +30,7 @@ def sweeps() -> None:
 
 
 @sweeps.command("run", example="mlport sweeps run sweep.toml --set max_trials=20 --set job.params.epochs=5 --json")
-@click.argument("file")
-@set_option
-@key_option
-@dry_run_option
+@file_options
 @click.option("--no-wait", is_flag=True, help="Only store it: `mlport agent` or `mlport sweeps wait` takes it forward.")
 @pass_cli
 def run(cli: Cli, file: str, sets: tuple[tuple[str, str], ...], key: str | None, dry_run: bool, no_wait: bool) -> None:
@@ -113,10 +110,20 @@ def cancel(cli: Cli, sweep_id: str) -> None:
 
     One that has ended stays as it is.
     """
-    sweep = cli.client.sweeps.get(sweep_id)
-    sweep.cancel()
-    state = sweep.state
-    cli.out.done(f"sweep {sweep_id} is {state}" if state.terminal else f"sweep {sweep_id} was asked to end", id=sweep_id, state=state)
+    waiting.cancel(cli, "sweep", cli.client.sweeps.get(sweep_id))
+
+
+@sweeps.command("delete", example="mlport sweeps delete digits-4f2a9c01")
+@click.argument("sweep_ids", metavar="ID...", nargs=-1, required=True)
+@pass_cli
+def delete(cli: Cli, sweep_ids: tuple[str, ...]) -> None:
+    """Forget ended sweeps; the jobs that were their trials stay.
+
+    An absent one is fine.
+    """
+    for sweep_id in sweep_ids:
+        cli.client.sweeps.delete(sweep_id)
+    cli.out.done(f"deleted {', '.join(sweep_ids)}", deleted=sweep_ids)
 
 
 def _until_end(cli: Cli, sweep: Sweep, timeout: timedelta | None = None) -> None:

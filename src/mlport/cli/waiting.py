@@ -14,6 +14,7 @@ from mlport.errors import JobFailedError
 if TYPE_CHECKING:
     from mlport.jobs import Job
     from mlport.spi import JobStatus, OperationStatus
+    from mlport.sweeps import Sweep
 
 
 def describe(status: JobStatus | OperationStatus) -> str:
@@ -38,6 +39,14 @@ def started(cli: Cli, job: Job, *, wait: bool, follow: bool = False, **more: Any
     else:
         click.echo(job.id)
         cli.out.note(f"follow it: {cli.again(f'jobs logs -f {job.id}')}")
+
+
+def cancel(cli: Cli, noun: str, found: Job | Sweep) -> None:
+    """Ask for the end of a job or a sweep, and say how far that is."""
+    found.cancel()
+    state = found.state
+    said = f"{noun} {found.id} is {state}" if state.terminal else f"{noun} {found.id} was asked to end"
+    cli.out.done(said, id=found.id, state=state)
 
 
 def until_end(cli: Cli, job: Job, *, follow: bool = False, timeout: timedelta | None = None) -> None:

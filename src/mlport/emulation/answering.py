@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 from mlport.emulation.calls import Call, Reply
 from mlport.emulation.faults import Faults, of_effect
@@ -35,7 +36,7 @@ class Answering:
                 raise ResetConnection
             if rule := of_effect(befallen, "error", when):
                 return self.emulator.failure(call, rule.status)
-            reply = reply or self._work(call)
+            reply = reply or self._work(replace(call, befallen=befallen))
         assert reply is not None  # noqa: S101 - the loop has two rounds
         return reply
 

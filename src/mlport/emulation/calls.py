@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from mlport.emulation.faults import Rule
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that arrived whole. `path` is as sent, percent-encoded; header names are in lower case."""
+    """A request that arrived whole. `path` is as sent, percent-encoded; header names are in lower case.
+
+    `befallen` holds the faults of this call, of which those that an emulator added itself are its own to carry out.
+    """
 
     method: str
     host: str
@@ -19,6 +24,7 @@ class Call:
     query: Sequence[tuple[str, str]]
     headers: Mapping[str, str]
     body: IO[bytes]
+    befallen: Sequence[Rule] = ()
 
     def argument(self, name: str, default: str = "") -> str:
         """The last value of a query argument."""

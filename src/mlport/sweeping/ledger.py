@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -47,7 +47,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class SweepRecord:
-    """A sweep as it is stored. `facts` are those of the code and data that every trial runs with."""
+    """A sweep as it is stored. `facts` are those of the code and data that every trial runs with, `labels` the sweep's own."""
 
     id: str
     token: str
@@ -59,6 +59,7 @@ class SweepRecord:
     state: State = State.RUNNING
     reason: str = ""
     ended: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,12 @@ class Ledger:
         changed = replace(record, state=state, reason=reason, ended=ended)
         self._store.put(f"{RECORDS}{record.id}", _dump(_of_record(changed)), expect=version)
         return changed
+
+    def remove(self, sweep_id: str) -> None:
+        """Remove a sweep and its trials; an absent one is fine. The record goes last, so that an interrupted removal is seen."""
+        for key, _ in list(self._store.list(f"{TRIALS}{sweep_id}/")):
+            self._store.delete(key)
+        self._store.delete(f"{RECORDS}{sweep_id}")
 
     def trials(self, sweep_id: str) -> dict[int, tuple[Trial, str]]:
         """Each trial and its version, by number."""

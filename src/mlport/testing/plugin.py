@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlport.testing.targets import Targets
 
 FOLDER = "PYTEST_MLPORT_FOLDER"
+EMULATOR = "emulator"
 
 
 class Hooks:
@@ -64,7 +65,12 @@ def is_worker(config: pytest.Config) -> bool:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Remove what the workers of a run shared, once all have ended; their folder tells whether they ran the suite."""
     if not is_worker(session.config) and Path(os.environ[FOLDER]).exists():
-        targets(session.config).remove_shared(keep_folder=session.exitstatus != pytest.ExitCode.OK)
+        from mlport.emulation.background import stop
+
+        try:
+            targets(session.config).remove_shared(keep_folder=session.exitstatus != pytest.ExitCode.OK)
+        finally:
+            stop(Path(os.environ[FOLDER]) / EMULATOR)
 
 
 @pytest.hookimpl(trylast=True)
@@ -91,9 +97,18 @@ _TARGETS: pytest.StashKey[Targets] = pytest.StashKey()
 
 @pytest.hookimpl(trylast=True)
 def pytest_mlport_testing_config(profile: str, account: int, folder: Path) -> str | None:
-    """A provider's bare name gets a root under `folder` for each account; a URL of a path gets a sibling as second account."""
-    from mlport import registry
+    """A provider's bare name gets a root under `folder` for each account; a URL of a path gets a sibling as second account.
 
+    `NAME-emulated` starts that emulator for this run, with two accounts.
+    """
+    from mlport import registry
+    from mlport.emulation import SUFFIX
+
+    if profile.endswith(SUFFIX):
+        from mlport.emulation.background import ensure
+
+        ready = ensure(profile.removesuffix(SUFFIX), folder / EMULATOR)
+        return str(ready["connect" if account == 0 else "connect_other"])
     if profile in registry.names():
         return f"{profile}://{folder}/account-{account}"
     if account == 0:

@@ -54,6 +54,29 @@ with open(os.environ["MLPORT_METRICS"], "a") as metrics:
 """
 """Writes down what it was given; logs a metric three times; leaves two outputs."""
 
+SCORE = """
+import json, os, sys, time
+x = json.loads(os.environ["MLPORT_PARAMS"])["x"]
+with open(os.environ["MLPORT_METRICS"], "a", buffering=1) as metrics:
+    for step in (1, 2, 3):
+        metrics.write(json.dumps({"name": "score", "value": float(x * step), "step": step, "time": time.time()}) + "\\n")
+    if x < 0:
+        metrics.write('{"name": "score", "val')
+        metrics.flush()
+while x < 0:
+    time.sleep(0.02)
+sys.exit("x is 0" if x == 0 else 0)
+"""
+"""Logs x, twice x and three times x as `score`. Below 0 it then writes half a line and goes on until it is ended; at 0 it fails."""
+
+SCHEDULED = """
+import os
+print("scheduled for", os.environ.get("MLPORT_SCHEDULED", "nobody knows when"))
+"""
+"""Tells which firing it is, where the clock is mlport's own."""
+
+FOREVER = "import time; time.sleep(600)"
+
 
 def folder_of(folder: Path, script: str) -> Path:
     """A source folder with `main.py` and a module that it can import."""

@@ -9,14 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlport_sample_planted.reading import LogOffByOne
+from mlport_sample_planted.release import PlantedProvider
 
 import mlport
-from mlport import JobSpec, State
+from mlport import Job, JobSpec, State
 from mlport.errors import (
     ConflictError,
     DeadlineError,
     InputChangedError,
     JobFailedError,
+    MlportError,
     NotFoundError,
     SpecError,
     UnsupportedError,
@@ -24,6 +27,7 @@ from mlport.errors import (
 )
 from mlport.explain import explain
 from mlport.specs import EndpointSpec, ModelSpec
+from mlport.testing.waiting import eventually
 
 Writes = Callable[..., JobSpec]
 
@@ -94,6 +98,17 @@ def test_a_failure_shows_the_end_of_the_log(sample: mlport.Client) -> None:
     with pytest.raises(JobFailedError, match=r"ended FAILED: .*3[\s\S]*why it failed") as caught:
         job.wait(60)
     assert (caught.value.job_id, caught.value.state, job.result.exit_code) == (job.id, "FAILED", 3)
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_log_whose_cursor_stands_still_is_not_read_for_ever(sample: mlport.Client, tmp_path: Path, *, follow: bool) -> None:
+    stop = tmp_path / "stop"
+    script = f"import pathlib, time; print('one', flush=True)\nwhile not pathlib.Path({str(stop)!r}).exists(): time.sleep(0.02)"
+    job = sample.jobs.submit(JobSpec(name="prints", entrypoint=("python", "-c", script)))
+    with mlport.Client(PlantedProvider(LogOffByOne), sample.config) as faulty, pytest.raises(MlportError, match="never end"):
+        eventually(lambda: list(Job(job.id, faulty).logs(follow=follow)), bool, 60)
+    stop.touch()
+    job.wait(60)
 
 
 def test_a_wait_that_is_over_leaves_the_job_alone(sample: mlport.Client) -> None:

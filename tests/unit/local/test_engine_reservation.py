@@ -208,12 +208,15 @@ def test_what_nobody_needs_is_collected(engine: Engine, tmp_path: Path) -> None:
     environment = engine.layout.environment("e" * 32)
     environment.mkdir(parents=True)
     (environment / COMPLETE).write_text("{}")
-    assert engine.jobs.collect(timedelta(0)).environments == ("e" * 32,)
+    assert engine.jobs.collect(timedelta(0)).items["environment"] == ("e" * 32,)
     assert engine.layout.bundle(packed.digest).exists()  # the job is still listed
     engine.jobs.delete(job_id)
-    assert engine.jobs.collect(timedelta(days=1)).bundles == ()  # it may be wanted again
+    assert engine.jobs.collect(timedelta(days=1)).items["bundle"] == ()  # it may be wanted again
+    said = engine.jobs.collect(timedelta(0), dry_run=True)
+    assert engine.layout.bundle(packed.digest).exists()
     found = engine.jobs.collect(timedelta(0))
-    assert (found.bundles, found.bytes > 0, found.failed) == ((packed.digest,), True, ())
+    assert (found.items["bundle"], found.bytes > 0, found.failed) == ((packed.digest,), True, ())
+    assert found == said
     assert not list((engine.layout.root / "bundles").iterdir())
     assert engine.ended(engine.jobs.submit(planned, token="u", bundle=packed.path)).state is State.SUCCEEDED
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 import mlport
 from mlport import spi
 from mlport.capabilities import Capability, Level, Support
-from mlport.errors import MlportError, NotFoundError, SpecError
+from mlport.errors import MlportError, NotFoundError, SpecError, UnsupportedError
 from mlport.testing import needs, purity
 from mlport.testing.targets import Targets
 
@@ -82,7 +83,9 @@ def test_session_and_provider_have_the_interfaces_methods(client: mlport.Client)
 def test_the_same_spec_and_facts_give_the_same_plan(client: mlport.Client, kind: str) -> None:
     spec, facts = purity.case(kind)
     if not all(support.available for support in (client.provider.supports(client.config)[need] for need in spec.requires())):
-        pytest.skip(f"{kind} needs what is absent, and test_refusals sees it refused")
+        with pytest.raises(UnsupportedError):
+            client.plan(spec, facts)
+        return
     first, second = (client.provider.plan(client.config, spec, facts) for _ in range(2))
     assert first == second
     assert json.loads(json.dumps(first.to_json())) == first.to_json(), "a plan must be plain JSON data"
@@ -109,6 +112,7 @@ def test_settings_of_another_provider_are_ignored_and_unknown_ones_refused(clien
 
 
 ABSENT = "suite-nobody-has-this"
+EVER = spi.Window(datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 LOOKS: list[Any] = [
     pytest.param(lambda session: session.jobs.status(ABSENT), marks=needs(C.JOB_RUN), id="jobs.status"),
     pytest.param(lambda session: session.jobs.result(ABSENT), marks=needs(C.JOB_RUN), id="jobs.result"),
@@ -127,6 +131,33 @@ def test_what_is_not_there_is_our_error_with_provider_and_operation(client: mlpo
         look(client.session)
     error: MlportError = caught.value
     assert (error.provider, bool(error.operation)) == (client.provider.name, True), f"{error!r} must say provider and operation"
+
+
+VERBS: list[Any] = [
+    pytest.param(C.JOB_CANCEL, lambda session: session.jobs.cancel(ABSENT), id="job.cancel"),
+    pytest.param(C.JOB_LOGS, lambda session: session.jobs.logs(ABSENT), id="job.logs"),
+    pytest.param(C.JOB_METRICS, lambda session: session.jobs.metrics(ABSENT), id="job.metrics"),
+    pytest.param(C.MODEL_ALIAS, lambda session: session.models.set_alias(ABSENT, "champion", "1"), id="model.alias"),
+    pytest.param(C.MODEL_TAGS, lambda session: session.models.tag(ABSENT, "1", {"a": "b"}), id="model.tags"),
+    pytest.param(C.MODEL_APPROVAL, lambda session: session.models.approve(ABSENT, "1", approved=True), id="model.approval"),
+    pytest.param(C.ENDPOINT_KEY, lambda session: session.endpoints.rotate_key(ABSENT, token="0" * 32), id="endpoint.key"),
+    pytest.param(C.ENDPOINT_CAPTURE, lambda session: list(session.endpoints.captured(ABSENT, EVER)), id="endpoint.capture"),
+    pytest.param(C.ENDPOINT_OBSERVE, lambda session: session.endpoints.observe(ABSENT, EVER), id="endpoint.observe"),
+]
+WHOLE_ROLES = {"job": C.JOB_RUN, "model": C.MODEL_REGISTER, "endpoint": C.ENDPOINT_SERVE}
+
+
+@pytest.mark.parametrize(("capability", "ask"), VERBS)
+def test_a_verb_that_is_declared_absent_refuses_of_itself(
+    client: mlport.Client, targets: Targets, capability: Capability, ask: Callable[[Any], Any]
+) -> None:
+    """Also below the core, which asks the map first: what does nothing must not look as if it had done it."""
+    refusal = UnsupportedError if targets.absent(capability) else NotFoundError
+    with pytest.raises(refusal) as caught:
+        ask(client.session)
+    if isinstance(caught.value, UnsupportedError):
+        role = WHOLE_ROLES[capability.value.partition(".")[0]]
+        assert set(caught.value.gaps) == {role.value if targets.absent(role) else capability.value}
 
 
 def test_the_doctor_tells_its_findings(client: mlport.Client) -> None:

@@ -12,6 +12,7 @@ import mlport
 from mlport import Job, JobSpec, State
 from mlport.capabilities import Capability as C
 from mlport.errors import JobFailedError
+from mlport.spi import JobStatus
 from mlport.testing import needs, programs
 from mlport.testing.waiting import eventually, steadily
 
@@ -47,6 +48,30 @@ def test_a_cancelled_job_stays_cancelled_and_has_a_result(run: RunProgram, again
     assert again.jobs.get(job.id).state is State.CANCELLED
     assert job.result.exit_code != 0
     job.delete()
+
+
+DIES_SLOWLY = """
+import signal, sys, time
+def end(*_):
+    time.sleep(0.7)
+    sys.exit(1)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+while True:
+    time.sleep(0.02)
+"""
+
+
+@needs(C.JOB_CANCEL, C.JOB_LOGS)
+def test_what_is_being_cancelled_has_not_ended(run: RunProgram, seconds: float) -> None:
+    job = run(DIES_SLOWLY)
+    eventually(lambda: list(job.logs()), lambda lines: "ready" in lines, seconds)
+    job.cancel()
+    seen: list[JobStatus] = []
+    with pytest.raises(JobFailedError):
+        job.wait(seconds, on_look=seen.append)
+    assert (seen[-1].state, seen[-1].cause) == (State.CANCELLED, "cancelled"), "the first state that is an end is the last"
+    assert job.status() == seen[-1]
 
 
 @needs(C.JOB_TIMEOUT)
@@ -114,8 +139,9 @@ def test_a_secret_reaches_the_program_and_nothing_else(
     job = run(TELLS_DIGEST, secrets=["SUITE_SECRET"], key=unique)
     monkeypatch.setenv("SUITE_SECRET", "another")
     job.wait(seconds)
-    status = job.status()
-    assert f"digest {hashlib.sha256(value.encode()).hexdigest()}" in list(job.logs())
+    status, lines = job.status(), list(job.logs())
+    assert f"digest {hashlib.sha256(value.encode()).hexdigest()}" in lines
+    assert not [line for line in lines if value in line]
     entry = client.journal.get(status.token or "")
     assert entry is not None
     assert value not in json.dumps([entry.plan, str(status), str(job.result), dict(job.lineage)], default=str)

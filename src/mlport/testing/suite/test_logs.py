@@ -69,12 +69,13 @@ def test_the_job_gives_the_same_lines(run: RunProgram, seconds: float, *, follow
 def test_every_cursor_goes_on_exactly_where_it_stands(run: RunProgram, client: mlport.Client, again: mlport.Client, seconds: float) -> None:
     job = run(PRINTS)
     pages = pages_of(client, job, seconds)
+    whole = [line for page in pages_of(again, job, seconds) for line in page.lines]
+    assert ours(whole) == WANTED
     read: list[str] = []
     for page in pages:
         read += page.lines
         rest = [line for later in pages_of(again, job, seconds, after=page.after) for line in later.lines]
-        assert ours(read + rest) == WANTED
-    assert ours([line for page in pages_of(again, job, seconds) for line in page.lines]) == WANTED
+        assert read + rest == whole, "not even an empty line more or less"
 
 
 def test_no_line_holds_a_line_break(run: RunProgram, seconds: float) -> None:

@@ -13,9 +13,13 @@ from mlport import Job, ModelVersion
 from mlport.bundle import tree_digest
 from mlport.capabilities import Capability as C
 from mlport.errors import ConflictError, NotFoundError, SpecError, UntrustedModelError
+from mlport.journal import token_for
+from mlport.operations import finish
 from mlport.paging import each
+from mlport.specs import ModelSpec
 from mlport.spi import Query
 from mlport.testing import needs
+from mlport.testing.waiting import eventually
 
 pytestmark = needs(C.MODEL_REGISTER, C.JOB_RUN)
 
@@ -68,6 +72,15 @@ def test_versions_are_newest_first_in_pages_of_any_size(client: mlport.Client, v
         found = each(lambda page, size=size: client.session.models.versions(name, Query(page_size=size), page))  # type: ignore[misc]
         assert [record.version for record in found] == wanted
     assert client.models.get(name).version == wanted[0]
+
+
+def test_the_tenth_version_is_newer_than_the_ninth(client: mlport.Client, versions: list[ModelVersion], folder: Path) -> None:
+    name = versions[0].name
+    later = [client.models.register(name, folder, trust=True) for _ in range(10 - len(versions))]
+    made = [version.version for version in (*versions, *later)]
+    assert [version.version for version in client.models.versions(name)] == made[::-1]
+    for version in later:
+        version.delete()
 
 
 def test_models_are_listed_with_their_newest_version(client: mlport.Client, versions: list[ModelVersion]) -> None:
@@ -140,6 +153,22 @@ def test_a_key_is_one_version(client: mlport.Client, again: mlport.Client, folde
     with pytest.raises(ConflictError):
         client.models.register(unique, folder, trust=True, key=unique)
     first.delete()
+
+
+def test_the_provider_itself_registers_a_token_once(client: mlport.Client, folder: Path, unique: str) -> None:
+    """Below the journal: what the core relies on when it asks again after an answer was lost."""
+    plan, token = client.models.plan(ModelSpec(name=unique, path=str(folder))), token_for(client.config.target, "model", unique)
+    models, lag = client.session.models, client.session.find_lag
+    assert models.find(token) is None
+    made = finish(client, models.register(plan, token=token)).result
+    if lag == 0:
+        again = finish(client, models.register(plan, token=token)).result
+        assert again == made, "find_lag 0 says that sending again is safe"
+    found = eventually(lambda: models.find(token), lambda operation: operation is not None, lag + 1)
+    assert found is not None
+    assert finish(client, found).result == made
+    assert [version.version for version in client.models.versions(unique)] == [made]
+    client.models.delete(unique, str(made))
 
 
 def test_a_model_from_elsewhere_needs_trust(client: mlport.Client, folder: Path, unique: str) -> None:

@@ -16,6 +16,9 @@ import mlport
 from mlport import Endpoint, ModelVersion, Window
 from mlport.capabilities import Capability as C
 from mlport.errors import ConflictError, NotFoundError, PredictionError, SpecError, UsageError
+from mlport.journal import token_for
+from mlport.operations import finish
+from mlport.specs import DeploymentSpec, ModelRef
 from mlport.testing import needs
 from mlport.testing.programs import ROWS, TRUTH
 from mlport.testing.waiting import eventually
@@ -25,9 +28,16 @@ SENT = 200
 
 
 @pytest.fixture(scope="module")
-def pair(own_endpoint: Endpoint, second_version: ModelVersion) -> Endpoint:
-    """An endpoint of two deployments: `first` of version 1, and `second` of version 2, which was never given traffic."""
+def split_once_deployed(own_endpoint: Endpoint, second_version: ModelVersion) -> dict[str, int]:
+    """The split just after the deployment `second` of version 2 was added to an endpoint of version 1."""
     own_endpoint.deploy(second_version, name="second")
+    return own_endpoint.split
+
+
+@pytest.fixture(scope="module")
+def pair(own_endpoint: Endpoint, split_once_deployed: dict[str, int]) -> Endpoint:
+    """An endpoint of two deployments: `first` of version 1, and `second` of version 2, which was never given traffic."""
+    assert set(split_once_deployed) > {"second"}
     return own_endpoint
 
 
@@ -47,9 +57,9 @@ def asked(endpoint: Endpoint, times: int) -> Counter[str | None]:
 
 
 def test_a_new_deployment_gets_nothing_until_it_is_told(
-    pair: Endpoint, first: str, version: ModelVersion, second_version: ModelVersion
+    pair: Endpoint, split_once_deployed: dict[str, int], first: str, version: ModelVersion, second_version: ModelVersion
 ) -> None:
-    assert pair.split == {first: 100, "second": 0}
+    assert pair.split == split_once_deployed == {first: 100, "second": 0}
     assert {one.name: one.version for one in pair.deployments} == {first: version.version, "second": second_version.version}
     assert set(asked(pair, 20)) <= {first, None}
 
@@ -100,6 +110,21 @@ def test_one_request_goes_to_one_deployment(pair: Endpoint, first: str, version:
     for name, made in ((first, version), ("second", second_version)):
         answer = pair.predict(ROWS, deployment=name)
         assert (list(answer), answer.deployment, answer.version) == (TRUTH, name, made.version)
+
+
+def test_the_provider_itself_deploys_a_token_once(
+    pair: Endpoint, first: str, client: mlport.Client, version: ModelVersion, unique: str
+) -> None:
+    """Below the journal: what the core relies on when it asks again after an answer was lost."""
+    spec = DeploymentSpec(model=ModelRef(name=version.name, version=version.version), name="again")
+    plan, token = client.endpoints.plan_deployment(pair.name, spec), token_for(client.config.target, "deployment", unique)
+    endpoints = client.session.endpoints
+    assert endpoints.find(token) is None
+    for _ in range(2 if client.session.find_lag == 0 else 1):  # find_lag 0 says that sending again is safe
+        finish(client, endpoints.deploy(plan, token=token))
+    assert eventually(lambda: endpoints.find(token), lambda found: found is not None, client.session.find_lag + 1) is not None
+    assert pair.split == {first: 100, "second": 0, "again": 0}
+    pair.undeploy("again")
 
 
 def test_undeploy_takes_only_what_gets_nothing(pair: Endpoint, first: str, version: ModelVersion) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult
 from mlport.capabilities import Capability, SupportMap, absent, native, total
 from mlport.config import Config
 from mlport.errors import ConflictError, NotFoundError, UnavailableError
+from mlport.scheduling.stored import StoredSchedules
 from mlport.specs import Spec
 from mlport.spi import (
     Answer,
@@ -124,6 +125,7 @@ class TinySession:
             raise UnavailableError(f"{config.target} does not answer", provider="tiny")
         self.jobs, self.models, self.endpoints = TinyJobs(self.world, config), TinyModels(self.world), TinyEndpoints(self.world)
         self.operations, self.state = TinyOperations(self.world), TinyStore(self.world)
+        self.schedules = StoredSchedules(self.state, Path("schedules"))
 
     def doctor(self) -> Iterator[Finding]:
         yield Finding("memory", True, "there is some")
