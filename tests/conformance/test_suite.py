@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conformance.suite_run import SUITE, run_suite
 
 from mlport import registry
 from mlport.capabilities import Capability
-
-
-def run_suite(folder: Path, *words: str) -> tuple[int, str]:
-    """The exit status and the output of the suite, run from an empty folder."""
-    folder.mkdir(exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--pyargs",
-        "mlport.testing.suite",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "-rs",
-        "-W",
-        "error",
-    ]
-    done = subprocess.run([*command, f"--basetemp={folder / 'base'}", *words], cwd=folder, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("provider", ["local", "sample"])
@@ -46,6 +23,17 @@ def test_a_url_is_a_profile_too_and_has_a_second_account_beside_it(tmp_path: Pat
     status, output = run_suite(tmp_path / "run", f"--profile=sample://{tmp_path}/place", "-k", "test_accounts and two_jobs")
     assert (status, bool(re.search(r"\b1 passed", output))) == (0, True), output
     assert (tmp_path / "place-other").is_dir()
+
+
+def test_an_account_outlives_the_first_test_that_needs_a_folder(tmp_path: Path) -> None:
+    """Pytest empties its --basetemp when a folder is first asked for, and the accounts of a run lie there."""
+    writes, asks, reads = (
+        "test_state::test_a_listing_has_the_prefix_and_the_order",
+        "test_models::test_a_model_from_elsewhere_needs_trust",
+        "test_state::test_a_value_is_kept_and_versioned",
+    )
+    status, output = run_suite(tmp_path / "run", "--profile=sample", f"{SUITE}.{asks}", f"{SUITE}.{reads}", tests=f"{SUITE}.{writes}")
+    assert (status, bool(re.search(r"\b3 passed", output))) == (0, True), output
 
 
 def test_absent_capabilities_become_refusals(tmp_path: Path) -> None:

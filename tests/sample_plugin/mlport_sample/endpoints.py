@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 class SampleEndpoints:
     """`endpoint.json` holds deployments, split and etag; `key` the caller's key; `answers.jsonl` what was answered."""
 
+    server = "mlport_sample.serve"
+
     def __init__(self, config: SampleConfig) -> None:
         self._root = config.root / "endpoints"
 
@@ -63,7 +65,7 @@ class SampleEndpoints:
                     "created": datetime.now(UTC).isoformat(),
                 }
                 files.write(folder / "endpoint.json", {**first, "tokens": [token], "etag": "1"})
-        files.start(folder, [sys.executable, "-m", "mlport_sample.serve", str(folder)], os.environ)
+        files.start(folder, [sys.executable, "-m", self.server, str(folder)], os.environ)
         return Operation(f"endpoint/{plan.name}", "endpoint.create", plan.name)
 
     def deploy(self, plan: Plan, *, token: str) -> Operation:

@@ -120,11 +120,11 @@ def _note(line: Json) -> None:
         stream.write(json.dumps(line) + "\n")
 
 
-def main() -> None:
+def main(handler: type[Handler] = Handler) -> None:
     """Load what is deployed, then answer until killed."""
     for one in files.read(FOLDER / "endpoint.json")["deployments"]:
         model(one["uri"])
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         part = FOLDER / ".port"
         part.write_text(str(server.server_port))
         os.replace(part, FOLDER / "port")
