@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.mlport-setup
 UV := env -u PYTHONDONTWRITEBYTECODE $(BIN)/uv pip
 JOBS ?= 2
+MINUTES ?= 30
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test faults check lint types format bench docs lock wheel examples newcomer clean
+.PHONY: help setup demo test faults check lint types format bench soak docs lock wheel examples newcomer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,14 +42,18 @@ check: lint types ## lint and types
 format: setup ## rewrite the code in the project's format
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
-faults: setup ## the long fault tests: kills at every step, full disk, reboot, clock
+faults: setup ## the long fault tests: kills at every step, full disk, reboot, clock; every planted bug
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "faults_full or not faults_full" tests/faults tests/unit/local
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) -m faults_full tests/conformance
 
 examples: setup ## run every example
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q tests/examples
 
-bench: setup ## the figures of the issues, each beside a peer's in the same run
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: setup ## the figures of the issues, each beside a peer's in the same run; fails on a missed goal
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/run.py $(BENCH)
+
+soak: setup ## half an hour (MINUTES=30) of jobs and requests: nothing grows, leaks or is lost
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
 docs: setup ## regenerate the support matrix, the demo transcript and the command reference
 	@$(BIN)/python -m mlport.cli.reference > docs/cli.md

@@ -28,7 +28,7 @@ def requests(work: dict[str, Any]) -> Iterator[bytes]:
     rows = work["rows"]
     for number in itertools.count(work["start"] + 1):
         first, *rest = rows[number % len(rows)]
-        content = body(work["columns"], [first + number * STEP, *rest])
+        content = body(work["columns"], [first + number * STEP, *rest], work["target"]["form"])
         yield f"{head}Content-Length: {len(content)}\r\n\r\n{content}".encode()
 
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 STEP = 1e-9
 WRK_SCRIPT = """
@@ -35,12 +36,16 @@ end
 """
 
 
+Form = Literal["mlflow", "v2", "rows"]
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is called: an address and what to send with each request."""
+    """What is called: an address, what to send with each request, and the form of a row."""
 
     url: str
     headers: Mapping[str, str]
+    form: Form = "mlflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +96,19 @@ def run(work: Work, core: set[int]) -> Load:
     return load
 
 
-def body(columns: Sequence[str], row: Sequence[object]) -> str:
-    """One row as MLflow's scoring protocol has it."""
+def body(columns: Sequence[str], row: Sequence[object], form: Form = "mlflow") -> str:
+    """One row as MLflow's scoring protocol has it, as the Open Inference Protocol V2 does, or as `{"rows": [[...]]}`."""
+    if form == "v2":
+        return json.dumps({"inputs": [{"name": "rows", "shape": [1, len(columns)], "datatype": "FP64", "data": list(row)}]})
+    if form == "rows":
+        return json.dumps({"rows": [list(row)]})
     return json.dumps({"dataframe_split": {"columns": list(columns), "data": [list(row)]}})
 
 
 def _wrk(folder: Path, work: Work) -> list[str]:
     rows = ",".join(f'{{{row[0]!r},"{", ".join(map(repr, row[1:]))}"}}' for row in work.rows)
     headers = "\n".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in work.target.headers.items())
-    template = body(work.columns, ["FIRST", "REST"]).replace('"FIRST"', "%.9f").replace('"REST"', "%s")
+    template = body(work.columns, ["FIRST", "REST"], work.target.form).replace('"FIRST"', "%.9f").replace('"REST"', "%s")
     script = folder / "rows.lua"
     script.write_text(WRK_SCRIPT % {"headers": headers, "rows": rows, "template": json.dumps(template), "start": work.start, "step": STEP})
     return ["wrk", "-t1", f"-c{work.clients}", f"-d{work.seconds}s", "--timeout", "30s", "-s", str(script), work.target.url]

@@ -7,10 +7,11 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 FEWEST_RUNS = 9
 PYTHON = sys.executable
@@ -62,9 +63,42 @@ def show(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         print("  ".join([first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(others, widths[1:], strict=True))]))
 
 
-def finish(benchmark: str, **figures: Any) -> None:
-    """Print the last line: everything as one JSON object, with the machine that it was measured on."""
-    print(json.dumps({"benchmark": benchmark, **_rounded(figures), "machine": machine()}))
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure and the bound that it is held to."""
+
+    what: str
+    value: float
+    bound: Literal["at least", "at most"]
+    wanted: float
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        """False for NaN too."""
+        return self.value >= self.wanted if self.bound == "at least" else self.value <= self.wanted
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{'PASS' if self.met else 'MISS'}  {self.what}: {self.value:,.4g}{unit}, {self.bound} {self.wanted:,g}{unit}"
+
+
+def finish(benchmark: str, goals: Sequence[Goal], into: Path | None = None, **figures: Any) -> int:
+    """Print each goal and, as the last line, everything as one JSON object, with the machine that it was measured on.
+
+    Args:
+        into: A file that gets the JSON object too.
+
+    Returns:
+        The exit status: 1 if a goal was missed.
+    """
+    print(*goals, sep="\n")
+    said = [{**asdict(goal), "met": goal.met} for goal in goals]
+    line = json.dumps({"benchmark": benchmark, **_rounded(figures), "goals": said, "machine": machine()})
+    if into is not None:
+        into.write_text(f"{line}\n", encoding="utf-8")
+    print(line, flush=True)
+    return 0 if all(goal.met for goal in goals) else 1
 
 
 def machine() -> dict[str, Any]:

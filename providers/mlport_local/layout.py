@@ -32,6 +32,11 @@ class Layout:
     def supervisors_log(self) -> Path:
         return self.root / "supervisors.log"
 
+    @property
+    def exporting(self) -> Path:
+        """The lock of the process that exports ended jobs: there is at most one."""
+        return self.root / "locks" / "exporting"
+
     def bundle(self, digest: str) -> Path:
         return self.root / "bundles" / f"{digest}.tar.gz"
 

@@ -58,7 +58,11 @@ class LocalModels:
         """
         body = plan.requests[0].body
         with translated("register"), held(self._config.layout.root / "locks" / f"model-{token}"):
-            return self.find(token) or self._register(body, token)
+            return self._registered(body["name"], token) or self._register(body, token)
+
+    def _registered(self, name: str, token: str) -> Operation | None:
+        """As `find`, which looks through all versions: only where there can be one, for its files are put in place before it."""
+        return self.find(token) if tracking.is_server(self._config) or (self._home / name / token).exists() else None
 
     def _register(self, body: Json, token: str) -> Operation:
         name = body["name"]

@@ -169,10 +169,10 @@ class Models:
         name, wanted = _parse(name, version)
         session = self._client.session
         if wanted is None:
-            newest = next(self.versions(name), None)
+            newest = next(each(lambda page: session.models.versions(name, Query(page_size=1), page)), None)
             if newest is None:
                 raise NotFoundError(f"no model named {name!r} has a version", hint="`mlport models list` shows what there is")
-            return newest
+            return ModelVersion(newest, self._client)
         if not _is_version(wanted):
             self._client.require(Capability.MODEL_ALIAS)
             wanted = session.models.resolve(name, wanted)
@@ -218,7 +218,8 @@ class Models:
     def _plan(self, spec: ModelSpec, lineage: Mapping[str, Any], expected: str | None) -> Plan:
         digest = expected if is_url(spec.path) else _verified(spec.path, expected)
         model = {"digest": digest, "lineage": dict(lineage), "trusted": True}
-        return self._client.plan(spec, Facts(model=model, labels=self._client.stamps({}, None), machine={}))
+        looked = self._client.session.facts(spec)
+        return self._client.plan(spec, Facts(model=model, labels=self._client.stamps({}, None), machine=looked))
 
     def _once(self, plan: Plan, key: str | None, natural: str | None) -> ModelVersion:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from mlport_local.engine import pool, process, steps
 from mlport_local.engine.private import remove_secrets_of_nobody
 from mlport_local.layout import Layout
+from mlport_local.locks import held_if_free
 
 
 def on_idle(layout: Layout, connection: sqlite3.Connection, core: Path, mlflow: str | None) -> None:
@@ -21,7 +22,10 @@ def on_idle(layout: Layout, connection: sqlite3.Connection, core: Path, mlflow: 
 
 
 def _export(layout: Layout, core: Path, mlflow: str | None) -> None:
-    """Let ended jobs become tracking runs, in a process of low priority that outlives us."""
+    """Let ended jobs become tracking runs, in a process of low priority that outlives us, unless one is at it already."""
+    with held_if_free(layout.exporting) as idle:
+        if not idle:
+            return
     nice = [found] if (found := shutil.which("nice")) else []
     command = [*nice, sys.executable, "-m", "mlport_local.registry.export", str(layout.root), *([mlflow] if mlflow else [])]
     paths = os.pathsep.join([str(Path(__file__).parents[2]), str(core.parent)])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mlport.errors import MlportError
 from mlport_local.config import LocalConfig
-from mlport_local.locks import held
+from mlport_local.locks import held, held_if_free
 from mlport_local.registry import ended_jobs, run_content, tracking
 from mlport_local.registry.mlflow_errors import translated
 from mlport_local.registry.model_search import search_filter
@@ -42,6 +42,20 @@ def export(config: LocalConfig) -> dict[str, str | MlportError]:
             done[job.id] = _once(config, job)
         except MlportError as error:
             done[job.id] = error
+    return done
+
+
+def drain(config: LocalConfig) -> dict[str, str | MlportError]:
+    """As `export`, until nothing waits; nothing if another process is at it: once it has let go, it looks again.
+
+    So a job that ended before anyone asked is exported by either, and processes that wait for each other do not pile up.
+    """
+    done: dict[str, str | MlportError] = {}
+    while any(job.id not in done for job in ended_jobs.waiting(config.layout)):
+        with held_if_free(config.layout.exporting) as alone:
+            if not alone:
+                return done
+            done |= export(config)
     return done
 
 
@@ -154,11 +168,11 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Export the jobs of one root; 1 if any of them failed."""
+    """Export the jobs of one root, unless another process does; 1 if any of them failed."""
     if len(arguments) not in (1, 2):
         print("usage: python -m mlport_local.registry.export ROOT [MLFLOW_ADDRESS]", file=sys.stderr)
         return 2
-    done = export(LocalConfig(root=Path(arguments[0]), mlflow=arguments[1] if arguments[1:] else None))
+    done = drain(LocalConfig(root=Path(arguments[0]), mlflow=arguments[1] if arguments[1:] else None))
     failed = {job_id: error for job_id, error in done.items() if isinstance(error, MlportError)}
     for job_id, error in failed.items():
         print(f"{job_id}: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ so, on the connections and classes of MLflow's own store. Over HTTP there is `mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlport.errors import NotFoundError
@@ -41,7 +41,7 @@ class DatabaseReads:
     def aliases(self, name: str) -> dict[str, str]:
         """The version of each alias. Raises NotFoundError when there is no such model."""
         with self._session() as session:
-            found = self._aliases(session, name) if self._named(session, name) else None
+            found = self._aliases(session, [name])[name] if self._named(session, name) else None
         if found is None:  # said out here: MLflow's sessions turn every error that passes through them into their own
             raise NotFoundError(f"no model named {name!r}", hint="`mlport models list` shows those there are")
         return found
@@ -80,33 +80,32 @@ class DatabaseReads:
         found = [Model.workspace == self._workspace, *([Model.name == query.name] if query.name else [])]
         found += [Model.registered_model_tags.any(key=key, value=value) for key, value in query.labels.items()]
         with self._session() as session:
-            chosen = session.query(Model).options(subqueryload(Model.registered_model_tags)).filter(*found, _no_prompt())
+            chosen = (
+                session.query(Model, self._newest(Model)).options(subqueryload(Model.registered_model_tags)).filter(*found, _no_prompt())
+            )
             rows = chosen.order_by(changed, Model.name).offset(start).limit(query.page_size + 1).all()
-            items = [self._record(session, row) for row in rows[: query.page_size]]
+            shown = rows[: query.page_size]
+            aliases = self._aliases(session, [model.name for model, _ in shown])
+            items = [_record(model, newest, aliases[model.name]) for model, newest in shown]
         return Page(items, str(start + query.page_size) if len(rows) > query.page_size else None)
 
-    def _record(self, session: Session, row: Any) -> ModelRecord:
-        newest = self._newest(session, row.name)
-        return ModelRecord(
-            name=row.name,
-            latest_version=None if newest is None else str(newest),
-            aliases=self._aliases(session, row.name),
-            tags=records.own_tags({tag.key: tag.value for tag in row.registered_model_tags}),
-            created=records.moment(row.creation_time),
-        )
-
-    def _newest(self, session: Session, name: str) -> int | None:
+    def _newest(self, model: Any) -> Any:
+        """The newest version of each model of a query, as a column of it; one look at the primary key for each."""
         from mlflow.store.model_registry.dbmodels.models import SqlModelVersion as Version
+        from sqlalchemy import select
 
-        found = session.query(Version.version).filter(Version.workspace == self._workspace, Version.name == name, _live())
-        newest: int | None = found.order_by(Version.version.desc()).limit(1).scalar()
-        return newest
+        found = select(Version.version).where(Version.workspace == model.workspace, Version.name == model.name, _live())
+        return found.order_by(Version.version.desc()).limit(1).correlate(model).scalar_subquery()
 
-    def _aliases(self, session: Session, name: str) -> dict[str, str]:
+    def _aliases(self, session: Session, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The version of each alias, for each of these models."""
         from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModelAlias as Alias
 
-        rows = session.query(Alias.alias, Alias.version).filter(Alias.workspace == self._workspace, Alias.name == name)
-        return {alias: str(version) for alias, version in rows}
+        found: dict[str, dict[str, str]] = {name: {} for name in names}
+        rows = session.query(Alias.name, Alias.alias, Alias.version).filter(Alias.workspace == self._workspace, Alias.name.in_(names))
+        for name, alias, version in rows:
+            found[name][alias] = str(version)
+        return found
 
     def _named(self, session: Session, name: str) -> bool:
         from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModel as Model
@@ -119,6 +118,16 @@ class DatabaseReads:
     @property
     def _workspace(self) -> str:
         return str(self._store._get_active_workspace())
+
+
+def _record(row: Any, newest: int | None, aliases: Mapping[str, str]) -> ModelRecord:
+    return ModelRecord(
+        name=row.name,
+        latest_version=None if newest is None else str(newest),
+        aliases=aliases,
+        tags=records.own_tags({tag.key: tag.value for tag in row.registered_model_tags}),
+        created=records.moment(row.creation_time),
+    )
 
 
 def _live() -> Condition:

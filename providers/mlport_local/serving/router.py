@@ -133,6 +133,7 @@ class Router:
     def _record(self) -> None:
         try:
             self._observer.flush(time.time())
+            self._board.forget()
         except OSError as error:  # a full disk delays the figures, never an answer
             self._say(f"cannot write observations: {error}")
 

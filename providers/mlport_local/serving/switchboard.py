@@ -86,6 +86,12 @@ class Switchboard:
                 self.retired.append(target)
                 target.forget_lines()
 
+    def forget(self) -> None:
+        """Let go of the tallies of deployments that are gone: called when what was counted is written."""
+        if self.table is not EMPTY:  # before the first table nobody is gone
+            self.retired = [target for target in self.retired if target.busy]
+            self.tallies.keep(self.table.targets.keys() | {target.name for target in self.retired})
+
     def hang_up(self, caller: Door) -> None:
         """A caller's connection has ended."""
         self.callers.discard(caller)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import secrets
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +62,8 @@ class Tally:
         self.total: Counter[str] = Counter()
         self.all_bins: Counter[int] = Counter()
         self.seconds = 0.0  # all latencies together, since the router started
+        if self.is_empty and not self.epoch:  # new: no epoch that an earlier deployment of this name was written down with
+            self._cells[_EPOCH] = secrets.randbits(32)
 
     @property
     def epoch(self) -> int:
@@ -116,6 +120,13 @@ class Tallies(dict[str, Tally]):
     def __missing__(self, name: str) -> Tally:
         tally = self[name] = Tally(self._folder / name if self._folder else None)
         return tally
+
+    def keep(self, names: Collection[str]) -> None:
+        """Let go of all others, with file and descriptor, as far as what they counted is settled."""
+        for name in [name for name, tally in self.items() if name not in names and tally.is_empty]:
+            del self[name]
+            if self._folder:
+                (self._folder / name).unlink(missing_ok=True)
 
     def recover(self, written: dict[str, int]) -> None:
         """Take up what a router left that was killed; `written` are the epochs that it wrote down last."""

@@ -18,7 +18,7 @@ class VertexEmulator:
     """What the entry point `mlport.emulators: vertex` names."""
 
     name = "vertex"
-    effects = ("lag", "quota", "preempt")
+    effects = ("lag", "empty", "quota", "preempt", "restart")
 
     def open(self, folder: Path, faults: Faults) -> Running:
         from mlport_vertex.emulator.running import VertexRunning

@@ -55,7 +55,7 @@ class Api:
 
     def claims(self, path: str) -> bool:
         """Whether a path, as sent, is one of this API's."""
-        return any(each.has_path(path.lstrip("/")) for each in self.documents)
+        return any(each.has_path(_published(path)) for each in self.documents)
 
     def answer(self, call: Call) -> Reply:
         """Do what the call asks, or say in Google's words why not."""
@@ -65,7 +65,8 @@ class Api:
             return error.reply()
 
     def _answer(self, call: Call) -> Reply:
-        found = next(((each, match) for each in self.documents if (match := each.match(call.method, call.path.lstrip("/")))), None)
+        path = _published(call.path)
+        found = next(((each, match) for each in self.documents if (match := each.match(call.method, path))), None)
         if found is None:
             raise ApiError("NOT_FOUND", f"Method not found: {call.method} {unquote(call.path)}")
         described, (method, arguments) = found
@@ -73,10 +74,15 @@ class Api:
         if handler is None:
             raise ApiError("UNIMPLEMENTED", f"The emulator has no {method.id}.")
         query = _query(described, method, call)
+        if (method.request or "").endswith("RawPredictRequest"):  # its body is the container's, of whatever kind
+            return self._replied(described, method, handler(Request(method, {**query, **arguments}, None, call)))
         checked = described.request(method, self._body(described, method, call))
         if checked.problems:
             raise refusal(checked.problems, _root(method))
-        answer = handler(Request(method, {**query, **arguments}, checked.value, call))
+        return self._replied(described, method, handler(Request(method, {**query, **arguments}, checked.value, call)))
+
+    @staticmethod
+    def _replied(described: Document, method: Method, answer: Any) -> Reply:
         if isinstance(answer, Reply):
             return answer
         if problems := described.reply(method, answer):
@@ -93,6 +99,11 @@ class Api:
         if "enum-encoding=int" in call.argument("$alt") and method.request and body:
             return with_names(described, method.request, body)
         return body
+
+
+def _published(path: str) -> str:
+    """The path as the description has it. Google's REST clients ask after operations under /ui/, which it does not name."""
+    return "v1/" + path.removeprefix("/ui/") if path.startswith("/ui/projects/") else path.lstrip("/")
 
 
 def _root(method: Method) -> str:

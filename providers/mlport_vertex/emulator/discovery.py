@@ -11,13 +11,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from typing import Any
 from urllib.parse import unquote
 
 Json = dict[str, Any]
 
+OPTIONAL = {("LogEntry", "logName"), ("LogEntry", "resource"), ("MonitoredResource", "labels")}
+"""Said to be required, and left out all the same: what WriteLogEntriesRequest says for all its entries, and an empty map."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SNAKE = re.compile(r"_([a-z0-9])")
 _PLACE = re.compile(r"\{(\+?)(\w+)\}")
@@ -86,6 +88,8 @@ class Document:
         self.schemas: Mapping[str, Json] = self._json["schemas"]
         self.parameters: Mapping[str, Json] = self._json["parameters"]
         self.prefix: str = self._json["servicePath"]
+        self._segment = "[^/:]+" if any("}:" in found["path"] for found in _walk(self._json)) else "[^/]+"
+        self.match = lru_cache(maxsize=4096)(self._match)  # one path is asked for again and again: a thousand patterns take a while
 
     @cached_property
     def methods(self) -> Mapping[str, Method]:
@@ -104,14 +108,14 @@ class Document:
         return Method(
             found["id"],
             found["httpMethod"],
-            _template(path, parameters),
+            _template(path, parameters, self._segment),
             {name: each for name, each in parameters.items() if each["location"] == "query"},
             found.get("request", {}).get("$ref"),
             found.get("response", {}).get("$ref"),
             len(_PLACE.sub("", path)),
         )
 
-    def match(self, http: str, path: str) -> tuple[Method, dict[str, str]] | None:
+    def _match(self, http: str, path: str) -> tuple[Method, Mapping[str, str]] | None:
         """The method that a request means, and the parameters in its path; None where no method has that path."""
         for method in self._by_verb.get(http, ()):
             if (arguments := method.arguments(path)) is not None:
@@ -130,6 +134,12 @@ class Document:
         if method.request is None:
             return checked
         checked.value = self._object(self.schemas[method.request], {} if body is None else body, "", checked.problems, sent=True)
+        return checked
+
+    def value(self, schema: str, value: Any) -> Checked:
+        """Hold a value of a named type to its schema, such as one that a request carries as a free-form object."""
+        checked = Checked()
+        checked.value = self._object(self.schemas[schema], value, "", checked.problems, sent=True)
         return checked
 
     def reply(self, method: Method, body: Any) -> list[Problem]:
@@ -168,7 +178,7 @@ class Document:
         problems += [
             Problem("required", f"{at}.{snake(name)}".lstrip("."), name)
             for name, spec in properties.items()
-            if _is_required(spec) and found.get(name) in (None, "", [], {})
+            if _is_required(spec) and (schema.get("id"), name) not in OPTIONAL and found.get(name) in (None, "", [], {})
         ]
         return found
 
@@ -245,6 +255,9 @@ def _number(spec: Json, kind: str, value: Any) -> Any:
 
 
 def _is_required(spec: Json) -> bool:
+    """Not so for numbers and truth values: Google's clients leave out a zero, which nobody can tell from one that was not given."""
+    if spec.get("type") in ("integer", "number", "boolean") or spec.get("format") in ("int64", "uint64"):
+        return False
     return str(spec.get("description", "")).startswith("Required.")
 
 
@@ -261,13 +274,13 @@ def _walk(node: Json) -> Iterator[Json]:
         yield from _walk(child)
 
 
-def _template(path: str, parameters: Mapping[str, Json]) -> re.Pattern[str]:
-    """A pattern with a group for each parameter. A segment ends at a colon too: what follows is a verb."""
+def _template(path: str, parameters: Mapping[str, Json], segment: str) -> re.Pattern[str]:
+    """A pattern with a group for each parameter. In an API with verbs a segment ends at a colon too: what follows is one."""
     parts, last = [], 0
     for place in _PLACE.finditer(path):
         parts.append(re.escape(path[last : place.start()]))
         pattern = parameters[place[2]].get("pattern", "").removeprefix("^").removesuffix("$")
-        inner = pattern.replace("[^/]+", "[^/:]+") if place[1] and pattern else "[^/:]+"
+        inner = pattern.replace("[^/]+", segment) if place[1] and pattern else segment
         parts.append(f"(?P<{place[2]}>{inner})")
         last = place.end()
     return re.compile("".join(parts) + re.escape(path[last:]))

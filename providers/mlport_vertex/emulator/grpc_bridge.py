@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import grpc
 
@@ -53,6 +53,7 @@ SERVICES: Mapping[str, Service] = dict(
             ("endpoint_service", "EndpointService"),
             ("prediction_service", "PredictionService"),
             ("schedule_service", "ScheduleService"),
+            ("pipeline_service", "PipelineService"),
         )
     ]
     + [
@@ -186,7 +187,7 @@ class _Method:
             content = b"" if body is None else json_format.MessageToJson(body).encode()
         query = json_format.MessageToDict(transcoded["query_params"])
         flat = rest_helpers.flatten_query_params(query, strict=True)
-        path = quote(transcoded["uri"], safe="/:@")
+        path = transcoded["uri"]  # percent-encoded already
         return Call(
             transcoded["method"].upper(),
             self.host,

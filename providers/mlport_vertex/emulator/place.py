@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 import mlport
 from mlport.emulation.documents import Documents
 from mlport.emulation.faults import Faults
+from mlport_vertex.emulator.objects import Objects
 
-NUMBER = "424242424242"  # every project's number: callers cannot tell it from a real one
+if TYPE_CHECKING:
+    from mlport_vertex.emulator.long_running import LongRunning
+    from mlport_vertex.emulator.runs import Runs
+
+PROJECTS, LOCATION = ("emulated", "emulated-other"), "us-central1"
+NUMBER = "424242424242"  # of the first project: callers cannot tell it from a real one
 CHORE_SECONDS = 0.1
+MOST_JOBS = 16  # that run at once; a cloud has room for more
 log = logging.getLogger("mlport.emulation")
 
 
@@ -25,15 +34,31 @@ class Place:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.faults = folder, faults
         self.documents = Documents(folder / "documents.db")
+        self.objects = Objects(folder / "storage")
         self.url = ""  # where it answers, once it does
-        self._chores: list[Callable[[], None]] = []
+        self.environment: Mapping[str, str] = {}  # what brings programs here, for those that it runs itself
+        self._chores: list[Callable[[], None]] = [self.objects.sweep_now_and_then]
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
 
     @cached_property
     def engine(self) -> mlport.Client:
         """The local provider under this folder: it runs what the emulator is asked to run."""
-        return mlport.connect(f"local://{self.folder / 'engine'}")
+        return mlport.connect(f"local://{self.folder / 'engine'}?max_jobs={MOST_JOBS}")
+
+    @cached_property
+    def operations(self) -> LongRunning:
+        """The long-running operations."""
+        from mlport_vertex.emulator.long_running import LongRunning
+
+        return LongRunning(self)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The custom jobs at work."""
+        from mlport_vertex.emulator.runs import Runs
+
+        return Runs(self)
 
     def chore(self, work: Callable[[], None]) -> None:
         """Call this again and again in the background. It must be quick, and able to go on after a restart."""
@@ -55,9 +80,21 @@ class Place:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
+        if "operations" in self.__dict__:
+            self.operations.close()
         if "engine" in self.__dict__:
             self.engine.close()
+        self.objects.close()
         self.documents.close()
+
+
+def number_of(project: str) -> str:
+    """A project's number: 12 digits, the same for the same id.
+
+    >>> number_of("emulated"), number_of("other") == NUMBER
+    ('424242424242', False)
+    """
+    return NUMBER if project == PROJECTS[0] else str(10**11 + crc32(project.encode()) * 97 % (9 * 10**11))
 
 
 def now() -> str:

@@ -11,12 +11,11 @@ from mlport.emulation.calls import Call, Reply
 from mlport.emulation.faults import Faults
 from mlport.emulation.spi import Access
 from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.place import Place
+from mlport_vertex.emulator.place import LOCATION, PROJECTS, Place
 from mlport_vertex.emulator.rest import Service, failure
 from mlport_vertex.emulator.services import services
 from mlport_vertex.emulator.tokens import service_account
 
-PROJECTS, LOCATION = ("emulated", "emulated-other"), "us-central1"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -56,11 +55,17 @@ class VertexRunning:
     def target(self, access: Access, account: int = 0) -> str:
         project = PROJECTS[account]
         credentials = access.folder / "vertex" / "credentials" / "service_account.json"
-        fields = {"staging": f"gs://{project}-mlport/mlport", "proxy": access.proxy, "ca": str(access.ca), "credentials": str(credentials)}
+        fields = {
+            "staging": f"gs://{project}-mlport/mlport",
+            "server_image": f"{LOCATION}-docker.pkg.dev/{project}/mlport/server:latest",
+            "proxy": access.proxy,
+            "ca": str(access.ca),
+            "credentials": str(credentials),
+        }
         return f"vertex://{project}/{LOCATION}?{urlencode(fields)}"
 
-    def started(self, url: str) -> None:
-        self.place.url = url
+    def started(self, url: str, environment: Mapping[str, str]) -> None:
+        self.place.url, self.place.environment = url, environment
         self.place.start()
 
     def close(self) -> None:

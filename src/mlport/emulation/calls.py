@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +38,10 @@ class Call:
         return self.body.read()
 
     def json(self) -> Any:
-        """The body as JSON, None where there is none. Raises ValueError."""
+        """The body as JSON, None where there is none; what was sent zipped is unzipped. Raises ValueError."""
         text = self.read()
+        if self.headers.get("content-encoding") == "gzip":
+            text = _unzipped(text)
         return json.loads(text) if text.strip() else None
 
 
@@ -55,3 +59,10 @@ class Reply:
     def of(cls, value: Any, status: int = 200, **headers: str) -> Reply:
         """JSON."""
         return cls(status, json.dumps(value).encode(), {"content-type": "application/json; charset=UTF-8", **headers})
+
+
+def _unzipped(text: bytes) -> bytes:
+    try:
+        return gzip.decompress(text)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"the body is not what Content-Encoding says: {error}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -17,6 +18,7 @@ from mlport.emulation.authority import Authority
 
 MOST_HEAD = 16 * 1024  # bytes of a CONNECT request
 HEAD_SECONDS = 30.0
+QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 REFUSED = b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
 
 
@@ -159,6 +161,7 @@ class _Half(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        _acknowledge(self.transport)
         if self._other:
             self._other.write(data)
         else:
@@ -182,6 +185,18 @@ class _Half(asyncio.Protocol):
         self._on_lost()
         if self._other and self._other.transport:
             (self._other.transport.abort if exc else self._other.transport.close)()
+
+
+def _acknowledge(transport: asyncio.Transport | None) -> None:
+    """Tell the sender at once that it arrived.
+
+    urllib3 turns Nagle's algorithm on towards a proxy, and then sends a request's body only when its head is acknowledged,
+    which Linux does 40 ms late.
+    """
+    sock = transport.get_extra_info("socket") if transport else None
+    if sock is not None and QUICK_ACK is not None:
+        with contextlib.suppress(OSError):  # the connection has just ended
+            sock.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
 
 
 def _connect_host(head: bytes) -> str | None:

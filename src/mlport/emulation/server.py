@@ -155,7 +155,7 @@ async def _house(running: Mapping[str, Answering], folder: Path, port: int) -> A
             idle=lambda: time.monotonic() - max(answering.asked for answering in running.values()),
         )
         for name, answering in running.items():
-            await _in(pool, answering.emulator.started, ready.urls[name])
+            await _in(pool, answering.emulator.started, ready.urls[name], ready.environment)
         yield _with_targets(ready, running)
 
 
@@ -196,7 +196,7 @@ async def _http(answering: Answering, pool: ThreadPoolExecutor) -> AsyncIterator
                 return web.Response()
             return await _send(request, reply, pool)
 
-    runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=1.0)
+    runner = web.ServerRunner(web.Server(handle, access_log=None, auto_decompress=False), shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -34,8 +34,11 @@ class Running(Protocol):
     def target(self, access: Access, account: int = 0) -> str:
         """The target URL for `mlport.connect`; account 1 is another one, which sees nothing of the first."""
 
-    def started(self, url: str) -> None:
-        """It answers at `url` from now on; it may take up again what it left at its last end."""
+    def started(self, url: str, environment: Mapping[str, str]) -> None:
+        """It answers at `url` from now on; it may take up again what it left at its last end.
+
+        `environment` brings programs here, also those that the emulator runs itself.
+        """
 
     def close(self) -> None:
         """Let go of files and processes of its own. The work that goes on is found again at the next start."""

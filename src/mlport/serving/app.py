@@ -5,7 +5,7 @@
 | `GET /v2`, `/v2/health/live`, `/v2/health/ready`, `/v2/models/M[/versions/V][/ready]` | Open Inference Protocol V2 |
 | `POST /v2/models/M[/versions/V]/infer` | the same |
 | `GET /ping`, `/health`, `/version`; `POST /invocations` | MLflow's scoring server, SageMaker's containers |
-| `GET $AIP_HEALTH_ROUTE`; `POST $AIP_PREDICT_ROUTE` | Vertex AI's containers, when those variables are set |
+| `GET $AIP_HEALTH_ROUTE`; `POST $AIP_PREDICT_ROUTE` | Vertex AI's containers, when those variables are set; a route above keeps its protocol |
 
 Errors are `{"error": "..."}`. Every answer carries `x-request-id`: the router's, else the caller's, else a new one.
 """
@@ -83,7 +83,7 @@ class App:
         if version is not None:
             routes[f"/v2/models/{name}/versions/{version}/infer".encode()] = self._v2
         if self._options.predict_route:
-            routes[self._options.predict_route.encode()] = Scoring(self._model, positional=True)
+            routes.setdefault(self._options.predict_route.encode(), Scoring(self._model, positional=True))
         return routes
 
     def _get_routes(self) -> dict[bytes, bytes]:

@@ -69,7 +69,7 @@ class Echo:
     def target(self, access: Access, account: int = 0) -> str:
         return f"echo://{HOST}/{account}?proxy={access.proxy}"
 
-    def started(self, url: str) -> None:
+    def started(self, url: str, environment: Mapping[str, str]) -> None:
         self.url = url
 
     def close(self) -> None:

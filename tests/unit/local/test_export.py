@@ -18,9 +18,12 @@ from mlport.specs import ModelSpec
 from mlport.spi import Facts, Plan, Request
 from mlport_local.config import LocalConfig
 from mlport_local.engine import database as engine
+from mlport_local.engine import housekeeping
+from mlport_local.locks import held
 from mlport_local.models import LocalModels
 from mlport_local.registry import ended_jobs, export, tracking
 from mlport_local.registry.model_request import model_request
+from mlport_local.registry.run_content import EndedJob
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -165,6 +168,44 @@ def test_exports_at_the_same_time_make_one_run_a_job(config: LocalConfig, ended:
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
     assert [(process.communicate(timeout=60)[0], process.returncode) for process in running] == [("", 0), ("", 0)]
     assert sorted(run.data.tags["mlport.job"] for run in runs(config)) == ["delays-0", "delays-1", "delays-2"]
+
+
+def test_who_exports_is_left_alone_and_takes_what_came_meanwhile(config: LocalConfig, ended: Callable[..., str]) -> None:
+    ended("delays-1", {"auc": 1})
+    with held(config.layout.exporting):
+        assert export.drain(config) == {}
+    assert list(export.drain(config)) == ["delays-1"]
+
+
+def test_a_job_that_ends_during_an_export_is_exported_with_it(
+    config: LocalConfig, ended: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, late = export._once, iter(["delays-2"])
+
+    def with_a_latecomer(config: LocalConfig, job: EndedJob) -> str:
+        for job_id in late:
+            ended(job_id, {"auc": 2}, seq=1)  # before those that were listed: this pass does not come to it
+        return once(config, job)
+
+    monkeypatch.setattr(export, "_once", with_a_latecomer)
+    ended("delays-1", {"auc": 1}, seq=5)
+    ended("bad-1", name="x" * 600)
+    assert export.drain(config).keys() == {"delays-1", "bad-1", "delays-2"}
+
+
+def test_idle_supervisors_start_one_export_and_not_one_each(
+    config: LocalConfig, ended: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.delenv("MLPORT_EXPORT", raising=False)
+    monkeypatch.setattr(housekeeping.process, "start_detached", lambda command, env, log: started.append(command))
+    ended("delays-1", {"auc": 1}, metrics=1)
+    with closing(engine.connect(config.layout)) as connection:
+        with held(config.layout.exporting):
+            housekeeping.on_idle(config.layout, connection, Path(), None)
+        assert started == []
+        housekeeping.on_idle(config.layout, connection, Path(), None)
+    assert [command[-2:] for command in started] == [["mlport_local.registry.export", str(config.root)]]
 
 
 def test_the_program_says_how_to_call_it_and_what_failed(

@@ -90,7 +90,32 @@ def test_half_a_line_is_cut_off_before_the_next_is_written(tmp_path: Path) -> No
     second.tallies["blue"].count(200, 0.01)
     second.flush(NOON + 2)
     assert count(tmp_path) == 2
-    assert [json.loads(line)["epochs"] for line in file.read_text().splitlines()] == [{"blue": 0}, {"blue": 1}]
+    before, after = (json.loads(line)["epochs"]["blue"] for line in file.read_text().splitlines())
+    assert after == before + 1
+
+
+def test_what_a_deployment_that_is_gone_held_is_let_go_of(tmp_path: Path) -> None:
+    observer = Observer(tmp_path)
+    held = set(os.listdir("/proc/self/fd"))
+    for number in range(5):
+        observer.tallies[f"v{number}"].count(200, 0.01)
+        observer.tallies.keep({"blue"})
+        assert f"v{number}" in observer.tallies  # what it counted is not written yet
+        observer.flush(NOON + number + 1)
+        observer.tallies.keep({"blue"})
+    assert (list(observer.tallies), list((tmp_path / "live").iterdir())) == ([], [])
+    assert len(os.listdir("/proc/self/fd")) <= len(held) + 1  # the hour's file
+    assert count(tmp_path) == 5
+
+
+def test_a_name_used_again_loses_nothing_to_the_one_before(tmp_path: Path) -> None:
+    first = Observer(tmp_path)
+    first.tallies["blue"].count(200, 0.01)
+    first.flush(NOON + 1)
+    first.tallies.keep(())
+    first.tallies["blue"].count(200, 0.01)  # and now it is killed
+    Observer(tmp_path).flush(NOON + 2)
+    assert count(tmp_path) == 2
 
 
 def test_a_full_disk_delays_the_figures_and_claims_nothing(tmp_path: Path) -> None:

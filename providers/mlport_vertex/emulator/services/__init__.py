@@ -18,8 +18,10 @@ from mlport_vertex.emulator.services import (
     predictions,
     schedules,
     tables,
+    training_pipelines,
     tuning,
 )
+from mlport_vertex.emulator.services.storage import StorageService
 from mlport_vertex.emulator.tokens import Tokens
 
 AIPLATFORM = r"([a-z0-9-]+-)?aiplatform\.googleapis\.com|[a-z0-9-]+\.[a-z0-9-]+\.prediction\.vertexai\.goog"
@@ -27,7 +29,7 @@ AIPLATFORM = r"([a-z0-9-]+-)?aiplatform\.googleapis\.com|[a-z0-9-]+\.[a-z0-9-]+\
 
 def services(place: Place) -> Sequence[Service]:
     """All of them, in the order in which a path on the direct address is offered to them."""
-    rooms = (custom_jobs, tuning, batch, models, endpoints, predictions, operations, schedules)
+    rooms = (custom_jobs, tuning, training_pipelines, batch, models, endpoints, predictions, operations, schedules)
     aiplatform = {name: handler for room in rooms for name, handler in room.handlers(place).items()}
     return (
         RestService(AIPLATFORM, ("aiplatform.v1", "aiplatform.v1beta1"), aiplatform),
@@ -35,5 +37,6 @@ def services(place: Place) -> Sequence[Service]:
         RestService(r"monitoring\.googleapis\.com", ("monitoring.v3",), metrics.handlers(place)),
         RestService(r"bigquery\.googleapis\.com", ("bigquery.v2",), tables.handlers(place)),
         RestService(r"cloudscheduler\.googleapis\.com", ("cloudscheduler.v1",), cloud_scheduler.handlers(place)),
+        StorageService(place),
         Tokens(),
     )

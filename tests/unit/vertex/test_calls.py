@@ -1,0 +1,35 @@
+"""The table of calls against Google's published description, and the two ways of calling against each other."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("googleapiclient", reason="needs google-api-python-client: it ships the description")
+
+from mlport_vertex.api import _fields
+from mlport_vertex.calls import CALLS, Rpc
+from mlport_vertex.emulator.discovery import document
+
+PARENT = "projects/p/locations/l"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_call_is_one_of_googles(name: str) -> None:
+    rpc, plural = CALLS[name], name.partition(".")[0]
+    resource = PARENT if rpc.field == "parent" else PARENT if name == "operations.list" else f"{PARENT}/{plural}/1"
+    found = document("aiplatform.v1").match(rpc.verb, f"v1/{resource}{rpc.suffix}")
+    assert found is not None
+    assert found[0].id == f"aiplatform.projects.locations.{name}"
+    assert bool(rpc.body) == bool(found[0].request)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_that_is_not_repeatable_makes_something(name: str) -> None:
+    makes = name.rpartition(".")[2] in ("create", "upload", "deployModel", "undeployModel", "mutateDeployedModel")
+    assert CALLS[name].repeatable != makes
+
+
+def test_the_resource_goes_where_grpc_has_it() -> None:
+    rpc = Rpc("ModelService", "UpdateModel", "PATCH", "", "model", "model.name")
+    fields = _fields(rpc, "projects/p/locations/l/models/m", {"labels": {"a": "b"}}, {"updateMask": "labels"})
+    assert fields == {"model": {"labels": {"a": "b"}, "name": "projects/p/locations/l/models/m"}, "updateMask": "labels"}

@@ -1,0 +1,151 @@
+"""Models in an emulator's bucket, deployments by plain calls, and the certainty that no model server is left: what these tests share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from vertex_place import call
+
+from mlport.emulation.server import Ready
+from mlport.errors import BusyError
+from mlport.spi import EndpointState, Query
+from mlport_local.config import LocalConfig
+from mlport_local.endpoints import LocalEndpoints
+
+Json = dict[str, Any]
+BUCKET = "emulated-mlport"
+SKLEARN = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"
+MACHINE = {"machineSpec": {"machineType": "n1-standard-2"}, "minReplicaCount": 1}
+P = "/v1/projects/emulated/locations/us-central1"
+
+
+def classifier() -> bytes:
+    """A pickled LogisticRegression: True where the first column is positive."""
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    return pickle.dumps(LogisticRegression().fit(rows, rows[:, 0] > 0))
+
+
+def constant(value: int) -> bytes:
+    """A pickled model that says one thing whatever it is asked."""
+    from sklearn.dummy import DummyRegressor
+
+    return pickle.dumps(DummyRegressor(strategy="constant", constant=value).fit([[0.0]], [value]))
+
+
+def put(ready: Ready, name: str, content: bytes) -> str:
+    """Store an object; the address of the folder that it is in."""
+    import urllib.request
+
+    url = f"{ready.urls['vertex']}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote(name, safe='')}"
+    with urllib.request.urlopen(urllib.request.Request(url, content, method="POST"), timeout=30):
+        return f"gs://{BUCKET}/{name.rpartition('/')[0]}"
+
+
+def read(ready: Ready, uri: str) -> dict[str, str]:
+    """The texts of the objects under an address, by their last names."""
+    import urllib.request
+
+    prefix = uri.removeprefix(f"gs://{BUCKET}/")
+    _, listed = call(ready, "GET", f"/storage/v1/b/{BUCKET}/o?prefix={quote(prefix, safe='')}")
+    found = {}
+    for each in listed.get("items", []):
+        where = f"{ready.urls['vertex']}/storage/v1/b/{BUCKET}/o/{quote(each['name'], safe='')}?alt=media"
+        with urllib.request.urlopen(where, timeout=30) as answer:
+            found[each["name"].rpartition("/")[2]] = answer.read().decode()
+    return found
+
+
+def ask(ready: Ready, method: str, path: str, body: Any = None) -> Json:
+    """The answer of a call that must succeed."""
+    status, said = call(ready, method, path, body)
+    assert status == 200, said
+    return dict(said)
+
+
+def refused(ready: Ready, method: str, path: str, body: Any = None) -> tuple[str, str]:
+    """Code and message of a call that must be refused."""
+    status, said = call(ready, method, path, body)
+    assert status >= 400, said
+    return str(said["error"]["status"]), str(said["error"]["message"])
+
+
+def ended(ready: Ready, operation: Json, seconds: float = 180) -> Json:
+    """The operation once it is done."""
+    return until(lambda: seen if (seen := ask(ready, "GET", f"/v1/{operation['name']}")).get("done") else None, seconds)
+
+
+def done(ready: Ready, operation: Json) -> Json:
+    """The response of an operation that must succeed."""
+    seen = ended(ready, operation)
+    assert "error" not in seen, seen
+    return dict(seen["response"])
+
+
+def until(look: Callable[[], Any], seconds: float) -> Any:
+    """What the look gives as soon as it gives something."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+    return found
+
+
+def upload(ready: Ready, artifacts: str, **fields: Any) -> str:
+    """A registered model's name."""
+    model = {"displayName": "iris", "artifactUri": artifacts, "containerSpec": {"imageUri": SKLEARN}, **fields}
+    return str(done(ready, ask(ready, "POST", f"{P}/models:upload", {"model": model}))["model"])
+
+
+def endpoint(ready: Ready, **fields: Any) -> str:
+    """A new endpoint's name."""
+    return str(done(ready, ask(ready, "POST", f"{P}/endpoints", {"displayName": "iris", **fields}))["name"])
+
+
+def deploy(ready: Ready, where: str, model: str, split: dict[str, int] | None = None, **fields: Any) -> Json:
+    """The operation that deploys."""
+    body = {"deployedModel": {"model": model, "dedicatedResources": MACHINE, **fields}, "trafficSplit": split or {}}
+    return ask(ready, "POST", f"/v1/{where}:deployModel", body)
+
+
+@contextmanager
+def nothing_left(ready: Ready) -> Iterator[None]:
+    """Ends every model server of the emulator's engine."""
+    try:
+        yield
+    finally:
+        config = LocalConfig(root=ready.folder / "vertex" / "engine")
+        endpoints = LocalEndpoints(config)
+        until(lambda: _all_ended(endpoints), 60)
+        endpoints.close()
+
+
+def _all_ended(endpoints: LocalEndpoints) -> bool:
+    """Whether none is left; those that are not ending yet begin to."""
+    left = endpoints.list(Query()).items
+    for record in left:
+        if record.state is not EndpointState.DELETING:
+            with contextlib.suppress(BusyError):  # its creation is under way: the next look ends it
+                endpoints.delete(record.name, token=f"{record.name}-test")
+    return not left
+
+
+def save(folder: Path, content: bytes, name: str = "model.pkl") -> str:
+    """A local folder with a model, for the SDK to upload."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.joinpath(name).write_bytes(content)
+    return str(folder)
+
+
+def lines(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
