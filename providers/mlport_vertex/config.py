@@ -49,8 +49,8 @@ class VertexConfig(Config):
     """The container image of jobs that name none; Google's prebuilt scikit-learn training image if not set. It must have Python 3.8 or newer."""
     server_image: str | None = None
     """The image of mlport's model server, for models that no prebuilt prediction image serves."""
-    capture_dataset: str = Field("mlport", pattern=r"^[A-Za-z0-9_]{1,1024}$")
-    """The BigQuery dataset that captured requests go to."""
+    capture_dataset: str | None = Field(None, pattern=r"^[A-Za-z0-9_]{1,1024}$")
+    """The BigQuery dataset that captured requests go to, in a table for each endpoint; if not set, Vertex AI makes a dataset for each."""
     proxy: str | None = Field(None, repr=False)
     """An HTTP proxy for everything; that of the environment if not set."""
     ca: Path | None = None

@@ -7,7 +7,7 @@ import json
 
 from mlport.errors import SpecError
 from mlport.specs import DeploymentSpec, EndpointSpec
-from mlport.spi import Facts, Json, Request
+from mlport.spi import TOKEN, Facts, Json, Request
 from mlport_vertex import containers
 from mlport_vertex.config import VertexConfig
 from mlport_vertex.job_request import Planned
@@ -63,14 +63,15 @@ def deployment_plan(config: VertexConfig, spec: DeploymentSpec, facts: Facts) ->
 
 
 def _capture(config: VertexConfig, spec: EndpointSpec) -> Json:
-    """With nothing but a project as its address, Vertex AI makes the dataset and the table."""
+    """A table that is named must be new, so the token is in its name; with nothing but a project, Vertex AI makes dataset and table."""
     if spec.capture is None or spec.capture.rate == 0:
         return {}
+    table = f".{config.capture_dataset}.{spec.name.replace('-', '_')}_{TOKEN}" if config.capture_dataset else ""
     return {
         "predictRequestResponseLoggingConfig": {
             "enabled": True,
             "samplingRate": spec.capture.rate,
-            "bigqueryDestination": {"outputUri": f"bq://{config.project}"},
+            "bigqueryDestination": {"outputUri": f"bq://{config.project}{table}"},
         }
     }
 

@@ -53,7 +53,7 @@ def _models() -> dict[C, Support]:
     return {
         C.MODEL_REGISTER: native("Vertex AI's registry; files lie in Cloud Storage"),
         C.MODEL_ALIAS: native("version aliases"),
-        C.MODEL_TAGS: composed("labels of a version, with Google's rules for their spelling"),
+        C.MODEL_TAGS: composed("mlport's record in a version's description; labels, too, where Google's rules let them"),
         C.MODEL_APPROVAL: absent("Vertex AI's registry has no approval; use an alias such as approved"),
         C.MODEL_LINEAGE: composed("mlport's record in a version's description"),
         C.MODEL_DOWNLOAD: native("copied from Cloud Storage and verified by digest"),

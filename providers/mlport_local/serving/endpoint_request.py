@@ -28,7 +28,7 @@ def endpoint_request(spec: EndpointSpec | DeploymentSpec, facts: Facts, config: 
                 "answer_seconds": config.answer_seconds,
                 "silence_seconds": config.silence_seconds,
             },
-            "auth": spec.auth,
+            "auth": spec.auth or "key",
             "capture_rate": spec.capture.rate if spec.capture else 0.0,
             "labels": dict(facts.labels or spec.labels),
             "deployment": _deployment(spec.deployment, facts),

@@ -148,5 +148,5 @@ class Front:
                 name: {"socket": str(worker_socket(self._folder, name)), "version": deployed.version, "percent": desired.split[name]}
                 for name, deployed in desired.deployments.items()
             },
-            "digests": keys if desired.auth == "key" else None,
+            "digests": None if desired.auth == "none" else keys,
         }

@@ -184,7 +184,8 @@ class Document:
 
     def _value(self, spec: Json, value: Any, at: str, problems: list[Problem], *, sent: bool) -> Any:
         if "$ref" in spec:
-            return self._object(self.schemas[spec["$ref"]], value, at, problems, sent=sent)
+            named = self.schemas[spec["$ref"]]
+            return value if named.get("type") == "any" else self._object(named, value, at, problems, sent=sent)
         kind = spec.get("type", "any")
         if kind == "array":
             if not isinstance(value, list):

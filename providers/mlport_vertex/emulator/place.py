@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +15,18 @@ from zlib import crc32
 import mlport
 from mlport.emulation.documents import Documents
 from mlport.emulation.faults import Faults
+from mlport.errors import JobFailedError
 from mlport_vertex.emulator.objects import Objects
 
 if TYPE_CHECKING:
     from mlport_vertex.emulator.long_running import LongRunning
     from mlport_vertex.emulator.runs import Runs
+    from mlport_vertex.emulator.tables import Tables
 
 PROJECTS, LOCATION = ("emulated", "emulated-other"), "us-central1"
 NUMBER = "424242424242"  # of the first project: callers cannot tell it from a real one
 CHORE_SECONDS = 0.1
+END_SECONDS = 30.0
 MOST_JOBS = 16  # that run at once; a cloud has room for more
 log = logging.getLogger("mlport.emulation")
 
@@ -38,6 +42,7 @@ class Place:
         self.url = ""  # where it answers, once it does
         self.environment: Mapping[str, str] = {}  # what brings programs here, for those that it runs itself
         self._chores: list[Callable[[], None]] = [self.objects.sweep_now_and_then]
+        self._endings: list[Callable[[], None]] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
 
@@ -45,6 +50,13 @@ class Place:
     def engine(self) -> mlport.Client:
         """The local provider under this folder: it runs what the emulator is asked to run."""
         return mlport.connect(f"local://{self.folder / 'engine'}?max_jobs={MOST_JOBS}")
+
+    @cached_property
+    def tables(self) -> Tables:
+        """BigQuery's datasets and tables."""
+        from mlport_vertex.emulator.tables import Tables
+
+        return Tables(self.folder / "tables", self.documents)
 
     @cached_property
     def operations(self) -> LongRunning:
@@ -64,6 +76,10 @@ class Place:
         """Call this again and again in the background. It must be quick, and able to go on after a restart."""
         self._chores.append(work)
 
+    def at_end(self, work: Callable[[], None]) -> None:
+        """Call this when the place is closed, before its files are."""
+        self._endings.append(work)
+
     def start(self) -> None:
         self._thread.start()
 
@@ -75,15 +91,34 @@ class Place:
                 except Exception:
                     log.exception("a chore of the emulator failed; it is tried again")
 
-    def close(self) -> None:
-        """Stop the chores, and let go of the files."""
+    def end_work(self) -> None:
+        """End every job and every model server, and wait until they are gone: the folder is thrown away."""
+        self._end_chores()
+        running = [mlport.Job(found.id, self.engine) for found in self.engine.jobs.list() if not found.state.terminal]
+        for job in running:
+            job.cancel()
+        for record in list(self.engine.endpoints.list()):
+            self.engine.endpoints.delete(record.name)
+        for job in running:
+            with suppress(JobFailedError):
+                job.wait(END_SECONDS)
+
+    def _end_chores(self) -> None:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
         if "operations" in self.__dict__:
             self.operations.close()
+
+    def close(self) -> None:
+        """Stop the chores, and let go of the files."""
+        self._end_chores()
+        for work in self._endings:
+            work()
         if "engine" in self.__dict__:
             self.engine.close()
+        if "tables" in self.__dict__:
+            self.tables.close()
         self.objects.close()
         self.documents.close()
 

@@ -68,5 +68,8 @@ class VertexRunning:
         self.place.url, self.place.environment = url, environment
         self.place.start()
 
+    def end_work(self) -> None:
+        self.place.end_work()
+
     def close(self) -> None:
         self.place.close()

@@ -17,7 +17,7 @@ from mlport_vertex.emulator.table_types import SQL, STANDARD, ValueProblem, scal
 
 Json = dict[str, Any]
 Locate = Callable[[str, str, str], str]  # project (may be empty), dataset (may be empty), table -> schema of the engine
-CHANGES = {exp.Insert: "INSERT", exp.Update: "UPDATE", exp.Delete: "DELETE"}
+CHANGES: Mapping[type[exp.Expr], str] = {exp.Insert: "INSERT", exp.Update: "UPDATE", exp.Delete: "DELETE"}
 
 
 class SqlProblem(Exception):  # noqa: N818 - told to the caller
@@ -54,24 +54,24 @@ def translated(query: str, parameters: list[Json], locate: Locate) -> Statement:
     return Statement(statement.sql("duckdb"), values, kind)
 
 
-def _name_columns(statement: exp.Expression) -> None:
+def _name_columns(statement: exp.Expr) -> None:
     """Columns without a name are f0_, f1_, ... https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax#implicit_aliases."""
-    select = statement
+    select: exp.Expr = statement
     while isinstance(select, exp.SetOperation):
         select = select.left
     if not isinstance(select, exp.Select):
         return
-    unnamed = [each for each in select.expressions if not each.alias_or_name and not each.is_star]
+    unnamed = [each for each in select.expressions if not isinstance(each, exp.Alias | exp.Column | exp.Dot | exp.Star)]
     for number, each in enumerate(unnamed):
         each.replace(exp.alias_(each.copy(), f"f{number}_", quoted=True))
-    names = [each.alias_or_name.lower() for each in select.expressions if not each.is_star]
+    names = [each.alias_or_name.lower() for each in select.expressions if not isinstance(each, exp.Star) and not each.is_star]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SqlProblem(
             f"Duplicate column names in the result are not supported when a destination table is present. Found duplicate(s): {', '.join(twice)}"
         )
 
 
-def _point_tables(statement: exp.Expression, locate: Locate) -> None:
+def _point_tables(statement: exp.Expr, locate: Locate) -> None:
     """Put the engine's schema in the place of project and dataset. A name that a WITH gives, or an array, is no table."""
     for table in list(statement.find_all(exp.Table)):
         if not isinstance(table.this, exp.Identifier) or (not table.db and _is_local(table)):
@@ -87,7 +87,7 @@ def _point_tables(statement: exp.Expression, locate: Locate) -> None:
 
 def _is_local(table: exp.Table) -> bool:
     """Whether a WITH of an enclosing query gives the name."""
-    node: exp.Expression | None = table
+    node: exp.Expr | None = table
     while node is not None:
         given = node.args.get("with_") or node.args.get("with")
         if given and any(each.alias.lower() == table.name.lower() for each in given.expressions):
@@ -99,14 +99,14 @@ def _is_local(table: exp.Table) -> bool:
 # ---------------------------------------------------------------- parameters
 
 
-def _bind(statement: exp.Expression, parameters: list[Json]) -> Mapping[str, Any]:
+def _bind(statement: exp.Expr, parameters: list[Json]) -> Mapping[str, Any]:
     """Give each parameter of the query its type; the values, by the engine's names."""
     named = {each["name"].lower(): each for each in parameters if each.get("name")}
     positional = [each for each in parameters if not each.get("name")]
     values: dict[str, Any] = {}
     for node in list(statement.find_all(exp.Parameter, exp.Placeholder)):
         if isinstance(node, exp.Parameter):
-            name = node.this.name if isinstance(node.this, exp.Expression) else str(node.this)
+            name = node.this.name if isinstance(node.this, exp.Expr) else str(node.this)
             found = named.get(name.lower())
             if found is None:
                 raise SqlProblem(f"Query parameter '{name}' not found")
@@ -132,7 +132,8 @@ def _parameter(parameter: Json) -> tuple[Any, str]:
 
 
 def _kind(kind: Json, name: str) -> str:
-    found = STANDARD.get(kind.get("type", "").upper(), kind.get("type", "").upper())
+    given = str(kind.get("type", "")).upper()
+    found = STANDARD.get(given, given)
     if found not in SQL:
         raise SqlProblem(f"The emulator has no query parameters of type {kind.get('type')}: {name}")
     return found

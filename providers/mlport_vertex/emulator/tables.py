@@ -27,13 +27,18 @@ Json = dict[str, Any]
 LOCATION = "US"
 HIDDEN = "_results"  # dataset of the results of queries
 KEPT_RESULTS = 24 * 3600.0  # seconds
+SWEEP_SECONDS = 600.0
 # https://cloud.google.com/bigquery/docs/error-messages
 REASONS = {
     "NOT_FOUND": "notFound", "ALREADY_EXISTS": "duplicate", "INVALID_ARGUMENT": "invalid", "UNIMPLEMENTED": "notImplemented",
     "FAILED_PRECONDITION": "resourceInUse", "RESOURCE_EXHAUSTED": "rateLimitExceeded", "PERMISSION_DENIED": "accessDenied",
     "UNAVAILABLE": "backendError", "INTERNAL": "internalError",
 }  # fmt: skip
-SETTINGS = {"enable_external_access": "false", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 
 
 class TableError(ApiError):
@@ -69,6 +74,7 @@ class Tables:
     def __init__(self, folder: Path, documents: Documents) -> None:
         self._folder, self._documents = folder, documents
         self._lock = threading.RLock()
+        self._swept = 0.0
 
     @cached_property
     def _engine(self) -> duckdb.DuckDBPyConnection:
@@ -255,6 +261,7 @@ class Tables:
 
     def run(self, sql: str, parameters: Mapping[str, Any], into: tuple[str, str, str]) -> Json:
         """Keep what a SELECT in the engine's words finds as a new table. Raises duckdb.Error."""
+        self._sweep_now_and_then()
         with self.cursor() as cursor:
             found = cursor.sql(sql, params=dict(parameters) or None)
             kinds = [str(kind) for kind in found.types]
@@ -274,8 +281,11 @@ class Tables:
             found = cursor.execute(sql, dict(parameters) or None).fetchone()
         return int(found[0]) if found else 0
 
-    def sweep(self) -> None:
+    def _sweep_now_and_then(self) -> None:
         """Delete the results of queries that are older than a day."""
+        if time.monotonic() - self._swept < SWEEP_SECONDS:
+            return
+        self._swept = time.monotonic()
         for _, each in self._documents.list("tables"):
             if float(each.get("expirationTime", "inf")) / 1000 < time.time():
                 with suppress(TableError):  # another was quicker

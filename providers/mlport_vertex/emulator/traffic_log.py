@@ -18,7 +18,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.place import Place, now
@@ -39,26 +39,6 @@ _URI = re.compile(r"bq://([^.\s]+)(?:\.(\w+)(?:\.([\w-]+))?)?")
 FIELD = "endpoint.predict_request_response_logging_config"
 
 
-class Tables(Protocol):
-    """What is used of BigQuery."""
-
-    def has_dataset(self, project: str, dataset: str) -> bool: ...
-
-    def has_table(self, project: str, dataset: str, table: str) -> bool: ...
-
-    def create(self, project: str, dataset: str, table: str, schema: Sequence[Json]) -> None:
-        """Make a table, and its dataset if there is none."""
-
-    def append(self, project: str, dataset: str, table: str, rows: Sequence[Json]) -> None: ...
-
-
-def _tables(place: Place) -> Tables:
-    found: Tables | None = getattr(place, "tables", None)
-    if found is None:
-        raise ApiError("UNIMPLEMENTED", "The emulator has no BigQuery to log requests and responses to.")
-    return found
-
-
 def check_logging(place: Place, config: Json | None) -> None:
     """Refuse what cannot be logged to: a named table must be new, and in a dataset that exists."""
     if not config or not config.get("enabled"):
@@ -66,9 +46,9 @@ def check_logging(place: Place, config: Json | None) -> None:
     if not 0 < config.get("samplingRate", 0) <= 1:
         raise invalid(f"{FIELD}.sampling_rate", "It must be in the range (0, 1].")
     project, dataset, table = _destination(config)
-    if table and not _tables(place).has_dataset(project, dataset):
+    if table and not place.tables.has_dataset(project, dataset):
         raise ApiError("FAILED_PRECONDITION", f"The BigQuery dataset {project}.{dataset} does not exist.")
-    if table and _tables(place).has_table(project, dataset, table):
+    if table and place.tables.has_table(project, dataset, table):
         raise ApiError("FAILED_PRECONDITION", f"The BigQuery table {project}.{dataset}.{table} already exists.")
 
 
@@ -79,7 +59,8 @@ def prepare_logging(place: Place, endpoint: str, display_name: str, config: Json
     project, dataset, table = _destination(config)
     dataset = dataset or re.sub(r"\W", "_", f"logging_{display_name}_{endpoint.rpartition('/')[2]}")
     table = table or TABLE
-    _tables(place).create(project, dataset, table, COLUMNS)
+    if not place.tables.has_table(project, dataset, table):  # an emulator that was killed here had made it
+        place.tables.create(project, dataset, table, COLUMNS)
     return {**config, "bigqueryDestination": {"outputUri": f"bq://{project}.{dataset}.{table}"}}
 
 
@@ -133,6 +114,6 @@ class TrafficLog:
             return
         for uri in dict.fromkeys(line["table"] for line in lines):
             project, dataset, table = _destination({"bigqueryDestination": {"outputUri": uri}})
-            if _tables(self._place).has_table(project, dataset, table):  # its owner may have removed it
-                _tables(self._place).append(project, dataset, table, [line["row"] for line in lines if line["table"] == uri])
+            if self._place.tables.has_table(project, dataset, table):  # its owner may have removed it
+                self._place.tables.append(project, dataset, table, [line["row"] for line in lines if line["table"] == uri])
         file.unlink()

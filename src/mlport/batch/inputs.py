@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,16 @@ def tables(path: Path, format: Format, kinds: dict[str, str], keep: tuple[str, .
         BadRowError: for a row that cannot be read as the types say.
     """
     reader = {"parquet": _parquet, "csv": _csv, "jsonl": _jsonl}[format]
-    return _steady(reader(path, kinds, keep, rows), rows)
+    return _ahead(_steady(reader(path, kinds, keep, rows), rows))
+
+
+def _ahead(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same; a thread reads the next while one is worked on."""
+    with ThreadPoolExecutor(1, "read") as reader:
+        following = reader.submit(next, parts, None)
+        while (part := following.result()) is not None:
+            following = reader.submit(next, parts, None)
+            yield part
 
 
 def _parquet(path: Path, kinds: dict[str, str], keep: tuple[str, ...], rows: int) -> Iterator[pa.Table]:

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -122,7 +123,7 @@ def _score_file(
 
 def _output(batch: pa.Table, predictions: pa.Array, keep: tuple[str, ...], path: Path, row: int) -> pa.Table:
     """`file`, `row` (from 0 within the file), the kept columns, `prediction`."""
-    file = pa.DictionaryArray.from_arrays(pa.array([0] * len(batch), pa.int32()), [path.name])
-    numbers = pa.array(range(row, row + len(batch)), pa.int64())
+    file = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(batch), np.int32)), [path.name])
+    numbers = pa.array(np.arange(row, row + len(batch)))
     kept = {name: batch.column(name) for name in keep}
     return pa.table({"file": file, "row": numbers, **kept, "prediction": predictions})

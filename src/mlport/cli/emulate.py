@@ -60,7 +60,7 @@ def emulate(cli: Cli, name: str, program: tuple[str, ...], port: int, state: Pat
         try:
             from mlport.emulation.server import serve
 
-            ready = stack.enter_context(serve(emulators, folder.absolute(), rules, port=port))
+            ready = stack.enter_context(serve(emulators, folder.absolute(), rules, port=port, keep=state is not None))
         except ModuleNotFoundError as error:
             from mlport.emulation.registry import missing_extra
 

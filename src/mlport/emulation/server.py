@@ -69,8 +69,12 @@ class Ready:
 
 
 @contextmanager
-def serve(emulators: Mapping[str, Emulator], folder: Path, faults: FaultFile | None = None, *, port: int = 0) -> Iterator[Ready]:
+def serve(
+    emulators: Mapping[str, Emulator], folder: Path, faults: FaultFile | None = None, *, port: int = 0, keep: bool = True
+) -> Iterator[Ready]:
     """Run emulators in this process until the block ends. `port` is that of the front door; 0 takes a free one.
+
+    What they do goes on after the block and is found again by the next run in that folder, unless `keep` is False.
 
     Raises:
         ConfigError: the port is taken, another process has the folder, or an emulator has no such fault.
@@ -82,6 +86,8 @@ def serve(emulators: Mapping[str, Emulator], folder: Path, faults: FaultFile | N
             rules = Faults(faults, known=emulator.effects)
             opened = emulator.open(folder / name, rules)
             stack.callback(opened.close)
+            if not keep:
+                stack.callback(opened.end_work)
             running[name] = Answering(opened, rules)
         loop = _Loop()
         stack.callback(loop.stop)

@@ -40,6 +40,9 @@ class Running(Protocol):
         `environment` brings programs here, also those that the emulator runs itself.
         """
 
+    def end_work(self) -> None:
+        """End every job and server of its own, and wait until they are gone: its folder is thrown away."""
+
     def close(self) -> None:
         """Let go of files and processes of its own. The work that goes on is found again at the next start."""
 

@@ -1,6 +1,6 @@
 """The StateStore of a team: one object a key, in a bucket that can write on condition.
 
-Every write carries the version that it was decided on (Google's generation; S3's and Azure's ETag), so of two writers
+Every write carries the version that it was decided on (a generation or an ETag, as the store has it), so of two writers
 one is refused. A request that was answered too late is sent again by the client below us and then refused by its own
 success; so each value holds a nonce and those of the writes before it, and who is refused looks for its own there before
 it reports a conflict.
@@ -49,8 +49,8 @@ class _Found:
 class ObjectStateStore:
     """Keys under a prefix of one store. Safe for threads and between processes, on any number of machines.
 
-    `store` is an obstore store of Google Cloud Storage, S3 (or what speaks its language and takes If-Match) or Azure Blob
-    Storage. A version is the nonce of the write that made it: it is never used twice.
+    `store` is an obstore store that can write on condition: those of the three large clouds, and what speaks S3's language
+    and takes If-Match. A version is the nonce of the write that made it: it is never used twice.
     """
 
     def __init__(self, store: ObjectStore, prefix: str = "") -> None:

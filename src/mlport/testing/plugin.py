@@ -68,9 +68,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from mlport.emulation.background import stop
 
         try:
-            targets(session.config).remove_shared(keep_folder=session.exitstatus != pytest.ExitCode.OK)
+            targets(session.config).remove_shared()
         finally:
             stop(Path(os.environ[FOLDER]) / EMULATOR)
+        if session.exitstatus == pytest.ExitCode.OK:
+            targets(session.config).remove_folder()
 
 
 @pytest.hookimpl(trylast=True)

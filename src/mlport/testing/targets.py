@@ -68,7 +68,7 @@ class Targets:
         """Whether the provider declares that it cannot."""
         return not self.supports[capability].available
 
-    def remove_shared(self, *, keep_folder: bool) -> None:
+    def remove_shared(self) -> None:
         """Remove what the workers of this run shared."""
         client = self.connect()
         if client is not None:
@@ -79,8 +79,10 @@ class Targets:
                     with suppress(NotFoundError):  # no test of this run registered it
                         for version in list(client.models.versions(self.model)):
                             version.delete()
-        if not keep_folder:
-            eventually(lambda: _is_removed(self.folder), bool, 60)
+
+    def remove_folder(self) -> None:
+        """Remove the run's folder, once nothing writes there any more."""
+        eventually(lambda: _is_removed(self.folder), bool, 60)
 
 
 def _is_removed(folder: Path) -> bool:

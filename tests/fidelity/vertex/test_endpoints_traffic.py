@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from vertex_models import ask, constant, deploy, done, endpoint, nothing_left, put, refused, upload
+from vertex_models import ask, constant, deploy, done, endpoint, nothing_left, put, refused, until, upload
 
 from mlport.emulation.server import Ready, serve
 from mlport_vertex.emulator import EMULATOR
@@ -32,7 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(folder: Path) -> Iterator[str]:
     """An endpoint with two models, 7 with 70 % of the traffic and 8 with 30 %; its emulator is no longer there."""
     with serve({"vertex": EMULATOR}, folder) as ready:
-        where = endpoint(ready)
+        logging = {"enabled": True, "samplingRate": 1.0, "bigqueryDestination": {"outputUri": "bq://emulated"}}
+        where = endpoint(ready, displayName="traffic", predictRequestResponseLoggingConfig=logging)
         for number in (7, 8):
             model = upload(ready, put(ready, f"{number}/model.pkl", constant(number)), displayName=f"always {number}")
             split = {"0": 100} if number == 7 else {"0": SHARE, "7": 100 - SHARE}
@@ -67,6 +68,19 @@ def test_the_split_is_drawn_anew_for_each_request(ready: Ready, served: str) -> 
     assert all(answer["predictions"] == [int(answer["deployedModelId"])] * 2 for answer in answers)
     deviation = math.sqrt(ASKED * SHARE / 100 * (1 - SHARE / 100))
     assert abs(seen["8"] - ASKED * SHARE / 100) < 3 * deviation
+
+
+def test_each_exchange_is_a_row_in_bigquery(ready: Ready, served: str) -> None:
+    answer = ask(ready, "POST", f"/v1/{served}:predict", {"instances": [[123.5], [-1.0]], "parameters": {"a": 1}})
+    uri = ask(ready, "GET", f"/v1/{served}")["predictRequestResponseLoggingConfig"]["bigqueryDestination"]["outputUri"]
+    assert uri == f"bq://emulated.logging_traffic_{served.rpartition('/')[2]}.request_response_logging"
+    columns = "deployed_model_id, ARRAY_LENGTH(request_payload) AS sent, response_payload"
+    query = f"SELECT {columns} FROM `{uri.removeprefix('bq://')}`, UNNEST(request_payload) AS payload WHERE payload = '[123.5]'"
+    asked = {"query": query, "useLegacySql": False}
+    (row,) = until(lambda: ask(ready, "POST", "/bigquery/v2/projects/emulated/queries", asked).get("rows"), 20)
+    deployed, sent, answered = (cell["v"] for cell in row["f"])
+    assert (deployed, sent) == (answer["deployedModelId"], "2")
+    assert [each["v"] for each in answered] == [deployed, deployed]
 
 
 def test_a_prediction_needs_instances(ready: Ready, served: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +13,16 @@ from vertex_models import until
 from mlport.emulation.faults import Faults
 from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.place import Place
+from mlport_vertex.emulator.tables import named
 from mlport_vertex.emulator.traffic_log import COLUMNS, TrafficLog, check_logging, prepare_logging
 
 NAME = "projects/424242424242/locations/us-central1/endpoints/17"
 
 
-class Kept:
-    """Tables in memory: the log is looked at here, not BigQuery."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {("p", "there", "old"): []}
-
-    def has_dataset(self, project: str, dataset: str) -> bool:
-        return any(key[:2] == (project, dataset) for key in self.rows)
-
-    def has_table(self, project: str, dataset: str, table: str) -> bool:
-        return (project, dataset, table) in self.rows
-
-    def create(self, project: str, dataset: str, table: str, schema: Sequence[dict[str, Any]]) -> None:
-        assert schema == COLUMNS
-        self.rows[(project, dataset, table)] = []
-
-    def append(self, project: str, dataset: str, table: str, rows: Sequence[dict[str, Any]]) -> None:
-        self.rows[(project, dataset, table)] += rows
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path, Faults())
-    made.tables = Kept()  # type: ignore[assignment, attr-defined, unused-ignore]
+    made.tables.create("p", "there", "old", COLUMNS)
     yield made
     made.close()
 
@@ -51,13 +32,15 @@ def _config(uri: str, rate: float = 1.0) -> dict[str, Any]:
 
 
 def _rows(place: Place) -> list[dict[str, Any]]:
-    tables: Any = place.tables  # type: ignore[attr-defined, unused-ignore]
-    return [row for rows in tables.rows.values() for row in rows]
+    found = place.tables.cursor().execute(f"SELECT * EXCLUDE (logging_time) FROM {named('p', 'there', 'new')}")
+    columns = [column[0] for column in found.description]
+    return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
 
 def test_a_project_alone_gets_a_dataset_and_a_table_named_by_vertex(place: Place) -> None:
     made = prepare_logging(place, NAME, "my flowers", _config("bq://p"))
     assert made["bigqueryDestination"]["outputUri"] == "bq://p.logging_my_flowers_17.request_response_logging"
+    assert place.tables.has_table("p", "logging_my_flowers_17", "request_response_logging")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +69,9 @@ def test_rows_come_after_the_lag_and_are_found_by_the_next_emulator(place: Place
     (row,) = _rows(place)
     assert (row["endpoint"], row["deployed_model_id"], row["request_payload"]) == ("17", "7", ["[1.0]", "[2.0]"])
     assert row["response_payload"] == ["true", "false"]
-    assert row.keys() == {column["name"] for column in COLUMNS}
     assert list((tmp_path / "traffic").iterdir()) == []
+    next_one.move()
+    assert len(_rows(place)) == 1
 
 
 def test_a_share_is_sampled(place: Place) -> None:

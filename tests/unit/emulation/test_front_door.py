@@ -72,6 +72,9 @@ class Echo:
     def started(self, url: str, environment: Mapping[str, str]) -> None:
         self.url = url
 
+    def end_work(self) -> None:
+        self.calls.append("end_work")
+
     def close(self) -> None:
         self.file.unlink()
 
@@ -161,6 +164,15 @@ def test_the_authority_survives_a_restart(tmp_path: Path) -> None:
     with serve({"echo": Echo()}, tmp_path) as second:
         assert second.ca.read_bytes() == trusted
         assert second.ca.with_suffix(".key").stat().st_mode & 0o777 == 0o600
+
+
+def test_work_is_ended_only_where_nothing_is_kept(tmp_path: Path) -> None:
+    kept, thrown_away = Echo(), Echo()
+    with serve({"echo": kept}, tmp_path / "kept"):
+        pass
+    with serve({"echo": thrown_away}, tmp_path / "other", keep=False):
+        pass
+    assert (kept.calls, thrown_away.calls) == ([], ["end_work"])
 
 
 def test_a_folder_and_a_port_are_for_one_at_a_time(ready: Ready, tmp_path: Path) -> None:

@@ -172,9 +172,9 @@ def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_any_order_of_events() -> None:
-    run(examples=8, steps=12)
+    run(examples=25, steps=25)
 
 
 @pytest.mark.faults_full
 def test_many_orders_of_events() -> None:
-    run(examples=60, steps=25)
+    run(examples=100, steps=30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from mlport import Endpoint, ModelVersion
 from mlport.emulation.server import Ready
 from mlport.errors import BusyError, ConflictError, NotFoundError, PredictionError, ProviderError, SpecError, UnsupportedError
 from mlport.operations import finish
-from mlport.specs import DeploymentSpec, EndpointSpec, ModelRef
-from mlport.spi import EndpointState, Operation, Query, State
+from mlport.specs import Capture, DeploymentSpec, EndpointSpec, ModelRef
+from mlport.spi import EndpointState, Operation, Query, State, Window
+from mlport.waiting import wait_until
 from mlport_vertex.deployed import DeployedModels
 from mlport_vertex.names import deployed_id
 
@@ -37,7 +39,7 @@ def version(client: mlport.Client, classifier: dict[str, Path]) -> ModelVersion:
 
 @pytest.fixture(scope="module")
 def endpoint(client: mlport.Client, version: ModelVersion) -> Endpoint:
-    return client.endpoints.create(spec("shared"))
+    return client.endpoints.create(spec("shared").model_copy(update={"capture": Capture()}))
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def models(client: mlport.Client) -> list[str]:
 def test_it_is_ready_and_says_where(endpoint: Endpoint, account: Account) -> None:
     record = account(transport="grpc").endpoints.get(endpoint.name).record
     assert record == endpoint.record
-    assert (record.state, record.auth, record.capture_rate, record.split) == (EndpointState.READY, "identity", 0.0, {"blue": 100})
+    assert (record.state, record.auth, record.capture_rate, record.split) == (EndpointState.READY, "identity", 1.0, {"blue": 100})
     assert record.url.startswith("https://shared.us-central1-")
     deployment = record.deployments[0]
     assert (deployment.model, deployment.version, deployment.replicas) == ("delays", "1", 1)
@@ -79,6 +81,27 @@ def test_it_answers_in_the_order_of_the_rows(endpoint: Endpoint) -> None:
         endpoint.client.session.endpoints.predict(endpoint.name, ROWS, deployment="blue")
     with pytest.raises(NotFoundError):
         endpoint.client.session.endpoints.predict("nobody", ROWS)
+
+
+def test_what_was_asked_is_read_back_from_bigquery_with_its_truth(endpoint: Endpoint) -> None:
+    first, second = endpoint.predict(ROWS, request_id="theirs"), endpoint.predict(ROWS[:1])
+    endpoint.label(second.request_id, [1])
+    wanted = {first.request_id, second.request_id}
+
+    def rows() -> list[dict[str, Any]]:
+        kept = endpoint.captured(timedelta(hours=1), labelled=True).to_pylist()
+        return [row for row in kept if row["provider_id"] in wanted]
+
+    found = wait_until(rows, lambda kept: len(kept) == 3, timeout=30)
+    assert [(row["provider_id"], row["caller_id"], row["row"], row["prediction"], row["label"]) for row in found] == [
+        (first.request_id, "theirs", 0, 0, None),
+        (first.request_id, "theirs", 1, 1, None),
+        (second.request_id, None, 0, 0, 1),
+    ]
+    assert [row["features"] for row in found] == [*ROWS, ROWS[0]]
+    assert {(row["deployment"], row["model_version"], row["status"]) for row in found} == {("blue", "1", None)}
+    long_ago = Window(datetime(2001, 1, 1, tzinfo=UTC), datetime(2001, 1, 2, tzinfo=UTC))
+    assert endpoint.captured(long_ago).num_rows == 0
 
 
 @pytest.mark.usefixtures("faults")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -125,6 +126,14 @@ def test_an_endpoint_is_made_empty_and_then_given_its_deployment() -> None:
     assert (deployed["deployedModel"]["displayName"], deployed["deployedModel"]["model"]) == ("blue", f"{CONFIG.parent}/models/delays@2")
 
 
+def test_a_dataset_of_the_profiles_gets_a_table_that_is_new() -> None:
+    asked = EndpointSpec(name="my-delays", deployment=DeploymentSpec(model=REF), capture=Capture())
+    made = plan(asked, CONFIG.model_copy(update={"capture_dataset": "seen"}))
+    config = made.requests[0].body["predictRequestResponseLoggingConfig"]
+    assert config["bigqueryDestination"] == {"outputUri": f"bq://acme-ml.seen.my_delays_{TOKEN}"}
+    assert "predictRequestResponseLoggingConfig" not in plan(asked.model_copy(update={"capture": None})).requests[0].body
+
+
 def test_a_deployment_says_nothing_of_the_split_and_so_gets_none_of_it() -> None:
     made = plan(DeploymentSpec(model=REF, endpoint="delays", name="green"))
     assert calls(made) == ["deployModel"]
@@ -196,3 +205,37 @@ def test_callers_show_credentials_and_nothing_else() -> None:
     assert supports[Capability.ENDPOINT_IDENTITY].available
     assert not supports[Capability.ENDPOINT_KEY].available
     assert not supports[Capability.ENDPOINT_TARGET].available
+
+
+GOLDENS = Path(__file__).parents[2] / "golden" / "vertex"
+
+
+def golden(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((GOLDENS / f"{name}.json").read_text("utf-8"))["requests"]
+    return found
+
+
+def test_the_plans_are_the_goldens() -> None:
+    config = CONFIG.model_copy(
+        update={
+            "owner": "ada",
+            "serving_account": "mlport-serving@acme-ml.iam.gserviceaccount.com",
+            "server_image": golden("model")[0]["body"]["model"]["containerSpec"]["imageUri"],
+        }
+    )
+    stamps = {**STAMPS, "mlport_profile": "prod", "mlport_owner": "ada"}
+    deployment = DeploymentSpec.model_validate({"model": ModelRef(name="delays", version="1"), "name": "blue", "replicas": {"max": 3}})
+    asked = EndpointSpec(name="delays", deployment=deployment)
+    made = plan(asked, config, labels=stamps, model={**MODEL, "version": "1"})
+    assert [{"call": each.call, "method": each.method, "path": each.path, "body": each.body} for each in made.requests] == golden(
+        "endpoint"
+    )
+
+    spec = ModelSpec(name="delays", path="gs://acme-ml/mlport/runs/t/outputs/model", job_id="custom/7", tags={"stage": "ready"})
+    facts = {"digest": DIGEST, "lineage": {"job": "custom/7", "output": "model"}, "trusted": True}
+    looked = {"next_of": True, "flavors": ["python_function", "sklearn"], "pickled": False}
+    upload = plan(spec, config, labels=stamps, model=facts, machine=looked).requests[-1]
+    wanted = golden("model")[0]
+    planned, told = (json.loads(body["model"].pop("versionDescription")) for body in (upload.body, wanted["body"]))
+    assert told == {**planned, "flavors": told["flavors"], "signature": told["signature"]}  # those two are read from the files
+    assert upload.body == wanted["body"]

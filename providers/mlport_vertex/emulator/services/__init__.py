@@ -16,6 +16,7 @@ from mlport_vertex.emulator.services import (
     models,
     operations,
     predictions,
+    projects,
     schedules,
     tables,
     training_pipelines,
@@ -37,6 +38,8 @@ def services(place: Place) -> Sequence[Service]:
         RestService(r"monitoring\.googleapis\.com", ("monitoring.v3",), metrics.handlers(place)),
         RestService(r"bigquery\.googleapis\.com", ("bigquery.v2",), tables.handlers(place)),
         RestService(r"cloudscheduler\.googleapis\.com", ("cloudscheduler.v1",), cloud_scheduler.handlers(place)),
+        RestService(r"cloudbuild\.googleapis\.com", ("cloudbuild.v1",), {}),  # it builds no images, and says so
+        RestService(r"cloudresourcemanager\.googleapis\.com", ("cloudresourcemanager.v1",), projects.handlers(place)),
         StorageService(place),
         Tokens(),
     )

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from mlport.emulation.calls import Call, Reply
 from mlport_vertex.emulator.api import Api
-from mlport_vertex.emulator.objects import StorageError
+from mlport_vertex.emulator.object_records import StorageError
 from mlport_vertex.emulator.place import Place
 from mlport_vertex.emulator.services import storage_json
 from mlport_vertex.emulator.services.storage_forms import CODES, REASONS, json_refusal, xml_refusal

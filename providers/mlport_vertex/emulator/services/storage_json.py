@@ -11,7 +11,8 @@ from typing import Any
 
 from mlport.emulation.calls import Call, Reply
 from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.objects import Conditions, Content, Json, Object, Objects, StorageError
+from mlport_vertex.emulator.object_records import Conditions, Content, Json, Object, StorageError
+from mlport_vertex.emulator.objects import Objects
 from mlport_vertex.emulator.place import NUMBER, Place
 from mlport_vertex.emulator.services.storage_forms import (
     CHOSEN,

@@ -18,7 +18,8 @@ from typing import IO
 from urllib.parse import urlencode
 
 from mlport.emulation.calls import Call, Reply
-from mlport_vertex.emulator.objects import Content, Json, Objects, StorageError
+from mlport_vertex.emulator.object_records import Content, Json, StorageError
+from mlport_vertex.emulator.objects import Objects
 from mlport_vertex.emulator.services.storage_forms import invalid
 from mlport_vertex.emulator.services.storage_json import Upload
 

@@ -13,7 +13,8 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from mlport.emulation.calls import Call, Reply
-from mlport_vertex.emulator.objects import Conditions, Json, Object, Objects, StorageError
+from mlport_vertex.emulator.object_records import Conditions, Json, Object, StorageError
+from mlport_vertex.emulator.objects import Objects
 from mlport_vertex.emulator.services.storage_forms import (
     content,
     hashes,

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -53,6 +55,16 @@ def test_a_running_worker_has_none_of_them(live: Any, monkeypatch: pytest.Monkey
     assert seen
     assert not [entry for entries in seen for entry in entries if b"A_SECRET" in entry]
     live.done(live.endpoints.undeploy("live", "careful", token=live.token()))
+
+
+def test_an_endpoint_asks_for_a_key_unless_told_otherwise(live: Any) -> None:
+    assert EndpointSpec(name="live", deployment=DeploymentSpec(model={"name": "lr", "version": "1"})).auth is None
+    assert live.endpoints.get("live").auth == "key"
+    call = Request(f"{live.endpoints.get('live').url}/invocations", b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1, 0]]}}')
+    with pytest.raises(HTTPError) as refused, urlopen(call, timeout=10):
+        pass
+    assert refused.value.code == 401
+    refused.value.close()
 
 
 def test_an_endpoint_is_on_loopback_unless_told_otherwise(live: Any) -> None:
