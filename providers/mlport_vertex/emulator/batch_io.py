@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.objects import Object, Objects, StorageError
+from mlport_vertex.emulator.object_records import Object, StorageError
+from mlport_vertex.emulator.objects import Objects
 
 Json = dict[str, Any]
 FORMATS = ("jsonl", "csv")

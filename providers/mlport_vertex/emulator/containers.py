@@ -11,7 +11,7 @@ from typing import Any
 
 from mlport_vertex.emulator import images
 from mlport_vertex.emulator.errors import ApiError, violations
-from mlport_vertex.emulator.objects import StorageError
+from mlport_vertex.emulator.object_records import StorageError
 from mlport_vertex.emulator.place import Place
 from mlport_vertex.emulator.resources import parse
 

@@ -1,6 +1,6 @@
 """What a container image stands for here: nothing is pulled, and no container is started.
 
-A prebuilt training image and `python:*` stand for the interpreter that the emulator runs in, with all that is installed
+A prebuilt training image, `python:*` and an image of mlport's model server stand for the interpreter that the emulator runs in, with all that is installed
 there. Other images are what `images.toml` in the emulator's folder says, or they are not found:
 
     "europe-docker.pkg.dev/acme/train/*" = ["python", "/srv/acme/train.py"]
@@ -62,7 +62,7 @@ def command(folder: Path, image: str, command: Sequence[str], args: Sequence[str
     it is `python3`. Raises ApiError for an image that stands for nothing.
     """
     own = mapped(folder, image)
-    if own is None and not _is(image, TRAINING):
+    if own is None and not _is(image, (*TRAINING, *OURS)):
         raise not_found(image)
     return [*(command or own or ()), *args] or ["python3"]
 

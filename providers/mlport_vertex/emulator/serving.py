@@ -19,7 +19,7 @@ from mlport.errors import BusyError, MlportError, NotFoundError
 from mlport.spi import EndpointState, Facts, State
 from mlport_vertex.emulator import images, sklearn_container
 from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.objects import StorageError
+from mlport_vertex.emulator.object_records import StorageError
 from mlport_vertex.emulator.place import NUMBER, Place
 
 Json = dict[str, Any]

@@ -17,7 +17,7 @@ from mlport_vertex.emulator.api import Handler, Request
 from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.jobs_common import Noun, refuse_over_quota
 from mlport_vertex.emulator.jobs_common import handlers as common
-from mlport_vertex.emulator.objects import StorageError
+from mlport_vertex.emulator.object_records import StorageError
 from mlport_vertex.emulator.place import Place, now
 from mlport_vertex.emulator.registry import Registry
 from mlport_vertex.emulator.resources import moment as parsed
