@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 
 from mlport.errors import AmbiguousError, ConflictError, MlportError
 from mlport.spi import ABSENT, Plan, StateStore
+from mlport.waiting import delays
 
 T = TypeVar("T")
+SENDING_SECONDS = 10.0  # how long after its intent another process may still be expected to get its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ def token_for(target: str, kind: str, key: str | None) -> str:
 class Journal:
     """Carries out a mutation once for each token."""
 
-    def __init__(self, store: StateStore, clock: Callable[[], float] = time.time) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: StateStore, clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._store, self._clock, self._sleep = store, clock, sleep
 
     def get(self, token: str) -> Entry | None:
         """The entry of a token, None if this profile never intended it."""
@@ -94,6 +96,8 @@ class Journal:
         if entry.id is not None:
             return recall(entry.id)
         if not fresh:  # an earlier try got as far as intending
+            if find_lag > 0 and (other := self._done_meanwhile(entry)):
+                return recall(other)
             earlier = find()
             if earlier is not None:
                 return self._done(entry, earlier, name)
@@ -142,6 +146,18 @@ class Journal:
             return again, self._store.put(f"journal/{entry.token}", _encode(again), expect=version)
         except ConflictError as error:
             raise self._unknown(entry, find_lag) from error
+
+    def _done_meanwhile(self, entry: Entry) -> str | None:
+        """The id that another process got for a young entry: it is most likely sending right now, and is given a while."""
+        left = SENDING_SECONDS - (self._clock() - entry.at)
+        for pause in delays(first=0.05, ceiling=0.5):
+            if left <= 0 or (found := self._look(entry.token)) is None:
+                return None
+            if found[0].id is not None:
+                return found[0].id
+            self._sleep(pause)
+            left -= pause
+        raise AssertionError("delays are endless")
 
     def _forget(self, token: str, version: str) -> None:
         """Nothing was done, so the key stays free, unless another process went on with the entry meanwhile."""

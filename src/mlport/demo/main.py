@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NAME = "flight-delays"
 ROWS_A_REQUEST = 250
 SOURCE = Path(__file__).parent / "source"
+OBSERVE_SECONDS = 600.0  # clouds count requests minutes late
+SHOWN = {"key": "API key", "identity": "the provider's credentials", "none": "nothing"}
 Say = Callable[[str], None]
 
 
@@ -124,7 +126,7 @@ def _served(ml: Client, version: ModelVersion, keep: bool, say: Say) -> Iterator
     endpoint = ml.endpoints.create(NAME, version)
     try:
         record = endpoint.record
-        say(f"   {record.url} is {record.state}, split {record.split}, API key required")
+        say(f"   {record.url} is {record.state}, split {record.split}, {SHOWN[record.auth]} required")
         yield endpoint
     finally:
         if not keep:
@@ -170,8 +172,8 @@ def _read_back(endpoint: Endpoint, job: Job, version: ModelVersion, truth: dict[
         endpoint.observe,
         lambda found: found.complete_until >= asked,
         pauses=delays(first=0.1, ceiling=1.0),
-        timeout=30,
-        what="the router's figures",
+        timeout=OBSERVE_SECONDS,
+        what="counting the requests",
     )
     seen = next(found for found in complete.deployments if found.requests)
     say(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -91,7 +93,7 @@ def test_never_twice_and_never_lost(tries: list[tuple[str, float]], *, idempoten
         for fate, passes in [*tries, ("answers", LAG), ("answers", LAG)]:  # in the end somebody asks in peace
             vendor.fate, vendor.now = fate, vendor.now + passes
             try:
-                assert vendor.submit(Journal(store, clock=lambda: vendor.now)) == "job-1"
+                assert vendor.submit(Journal(store, clock=lambda: vendor.now, sleep=lambda _: None)) == "job-1"
                 acknowledged = True
             except (KilledError, AmbiguousError, UnavailableError):
                 assert not acknowledged
@@ -103,7 +105,7 @@ def test_never_twice_and_never_lost(tries: list[tuple[str, float]], *, idempoten
 
 def test_within_the_lag_nothing_is_sent_again(store: SqliteStateStore) -> None:
     vendor = Vendor(LAG, fate="dies after")
-    journal = Journal(store, clock=lambda: vendor.now)
+    journal = Journal(store, clock=lambda: vendor.now, sleep=lambda _: None)
     with pytest.raises(KilledError):
         vendor.submit(journal)
     vendor.now += LAG - 1
@@ -116,7 +118,7 @@ def test_within_the_lag_nothing_is_sent_again(store: SqliteStateStore) -> None:
 
 def test_sending_again_starts_the_lag_anew(store: SqliteStateStore) -> None:
     vendor = Vendor(LAG, fate="dies before")
-    journal = Journal(store, clock=lambda: vendor.now)
+    journal = Journal(store, clock=lambda: vendor.now, sleep=lambda _: None)
     with pytest.raises(KilledError):
         vendor.submit(journal)
     vendor.now += LAG
@@ -132,9 +134,9 @@ def test_sending_again_starts_the_lag_anew(store: SqliteStateStore) -> None:
 def test_of_two_that_would_send_again_one_does(store: SqliteStateStore) -> None:
     vendor = Vendor(LAG, fate="dies before")
     with pytest.raises(KilledError):
-        vendor.submit(Journal(store, clock=lambda: vendor.now))
+        vendor.submit(Journal(store, clock=lambda: vendor.now, sleep=lambda _: None))
     vendor.now += LAG
-    other = Journal(store, clock=lambda: vendor.now)
+    other = Journal(store, clock=lambda: vendor.now, sleep=lambda _: None)
 
     def find_slowly() -> str | None:
         if not vendor.made:
@@ -142,14 +144,38 @@ def test_of_two_that_would_send_again_one_does(store: SqliteStateStore) -> None:
         return None
 
     with pytest.raises(AmbiguousError):
-        Journal(store, clock=lambda: vendor.now).once(
+        Journal(store, clock=lambda: vendor.now, sleep=lambda _: None).once(
             TOKEN, plan(), vendor.send, find_slowly, name=str, recall=str, find_lag=LAG, key="key"
         )
     assert len(vendor.made) == 1
 
 
+def test_one_of_two_at_once_waits_for_the_other_and_gets_its_job(store: SqliteStateStore) -> None:
+    """The list lags by a minute, but the other process is about to write down what it got."""
+    vendor, sending, waited = Vendor(LAG), threading.Event(), threading.Event()
+
+    def send_slowly() -> str:
+        sending.set()
+        assert waited.wait(10)
+        return vendor.send()
+
+    def once(journal: Journal, send: Callable[[], str]) -> str:
+        return journal.once(TOKEN, plan(), send, vendor.find, name=str, recall=str, find_lag=LAG, key="key")
+
+    def pause(seconds: float) -> None:
+        waited.set()
+        time.sleep(seconds)
+
+    first = threading.Thread(target=once, args=(Journal(store), send_slowly))
+    first.start()
+    assert sending.wait(10)
+    assert once(Journal(store, sleep=pause), lambda: pytest.fail("sent twice")) == "job-1"
+    first.join()
+    assert len(vendor.made) == 1
+
+
 def test_a_refusal_frees_the_key_for_other_work(store: SqliteStateStore) -> None:
-    vendor, journal = Vendor(LAG), Journal(store)
+    vendor, journal = Vendor(LAG), Journal(store, sleep=lambda _: None)
 
     def refuse() -> str:
         raise InvalidRequestError("no such machine")
