@@ -185,10 +185,24 @@ class Sagas:
         if operation is None:
             return self._without_operation(note, step)
         if "error" in operation:
-            made = self._goals[step.call](note, step)  # a call whose answer was lost may have been made twice
-            return self._failed(note, Refusal.of_status(operation["error"]).message) if made is None else _past(note, made or note.result)
+            return self._refused(note, step, Refusal.of_status(operation["error"]))
         after = _past(note, _result(step, operation.get("response", {})) or note.result)
         return after if after.ended else self._sent(after, after.steps[after.at])
+
+    def _refused(self, note: Note, step: Step, refusal: Refusal) -> Note:
+        """Its operation failed. A call whose answer was lost may have been made twice, and the other may still be under way."""
+        made = self._goals[step.call](note, step)
+        if made is not None:
+            return _past(note, made or note.result)
+        if refusal.code == "ALREADY_EXISTS" and self._is_coming(note, step):
+            return _changed(note, native="")
+        return self._failed(note, refusal.message)
+
+    def _is_coming(self, note: Note, step: Step) -> bool:
+        """Whether what is said to exist cannot be seen yet: somebody is making it, it may be we."""
+        if step.call != "endpoints.create" or self._clock() - step.sent >= LOOKED_FOR:
+            return False
+        return self._look("endpoints.get", f"{step.resource}/endpoints/{note.target}") is None
 
     def _without_operation(self, note: Note, step: Step) -> Note:
         """It was never sent, got no answer, or its operation is forgotten."""
@@ -208,7 +222,7 @@ class Sagas:
             made = self._goals[step.call](note, step)
             if made is not None:
                 return _past(note, made or note.result)
-            if self._is_busy(step):
+            if self._is_busy(step) or (isinstance(error, ConflictError) and self._is_coming(note, step)):
                 return note
             return self._with_what_came(note, step) or self._failed(note, error.message)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -102,11 +103,24 @@ def test_after_a_reboot_any_look_brings_everything_back(place: Place, look: Call
         stranger.communicate(b"\n")
 
 
+def taken(port: int) -> socket.socket:
+    """A server on the port; what was killed may take a moment to let go of it."""
+    made: list[socket.socket] = []
+
+    def bound() -> bool:
+        with contextlib.suppress(OSError):
+            made.append(socket.create_server(("127.0.0.1", port)))
+        return bool(made)
+
+    until(bound)
+    return made[0]
+
+
 def test_a_port_that_is_taken_is_said_and_waited_for(place: Place) -> None:
     place.settled("e")
     port = place.store.get("e").desired.port
     kill_all(place)
-    with socket.create_server(("127.0.0.1", port)):
+    with taken(port):
         place.endpoints.reconcile()
         until(lambda: f"cannot listen at 127.0.0.1 port {port}" in place.endpoints.get("e").reason)
         assert place.endpoints.get("e").state is EndpointState.FAILED
