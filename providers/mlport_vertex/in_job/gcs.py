@@ -14,7 +14,7 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
-from urllib.request import ProxyHandler, Request, build_opener, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +44,7 @@ class Storage:
 
     def __init__(self) -> None:
         self._token, self._until = "", 0.0
+        self._open = build_opener().open  # not urlopen: its opener keeps the proxy of whoever in this process called it first
 
     def token(self) -> str:
         """The account's token, asked for anew a little before its end."""
@@ -66,7 +67,7 @@ class Storage:
             headers.update({"Content-Length": str(length), "Content-Type": "application/octet-stream"})
         if hasattr(content, "seek"):
             content.seek(0)
-        return urlopen(Request(url, content, headers, method=method), timeout=SECONDS)  # noqa: S310 - https, see HOST
+        return self._open(Request(url, content, headers, method=method), timeout=SECONDS)  # noqa: S310 - https, see HOST
 
     def get(self, uri: str) -> bytes | None:
         """An object's content, None if there is none."""
