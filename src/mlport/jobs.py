@@ -84,7 +84,7 @@ class Job:
         status = wait_until(
             self.status,
             lambda seen: seen.state.terminal,
-            pauses=delays(first=0.01, factor=1.15, ceiling=2.0),  # so the end is seen at most an eighth of the job's time late
+            pauses=delays(first=0.01, factor=1.05, ceiling=2.0),  # so the end is seen at most a twentieth of the job's time late
             timeout=timeout,
             what=f"job {self.id}",
             on_look=on_look,
