@@ -7,9 +7,10 @@ STAMP := $(VENV)/.mlport-setup
 UV := env -u PYTHONDONTWRITEBYTECODE $(BIN)/uv pip
 JOBS ?= 2
 MINUTES ?= 30
+ONLY ?= *
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test faults check lint types format bench soak docs lock wheel examples newcomer clean
+.PHONY: help setup demo test faults samples live check lint types format bench soak docs lock wheel examples newcomer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +46,14 @@ format: setup ## rewrite the code in the project's format
 faults: setup ## the long fault tests: kills at every step, full disk, reboot, clock; every planted bug
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "faults_full or not faults_full" tests/faults tests/unit/local
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) -m faults_full tests/conformance
+
+samples: setup ## Google's own samples, unmodified, against the emulator: SAMPLES=a checkout of googleapis/python-aiplatform (ONLY='*batch*')
+	@test -n "$(SAMPLES)" || { echo "name a checkout: make samples SAMPLES=/path/to/python-aiplatform"; exit 2; }
+	@env -u PYTHONDONTWRITEBYTECODE PYTHONPATH=tests $(BIN)/python -m samples.run "$(SAMPLES)" --only '$(ONLY)'
+
+live: setup ## the conformance suite on a real account, which costs money: PROVIDER=vertex (docs/live.md)
+	@test -f "tests/live/test_$(PROVIDER).py" || { echo "name a provider: make live PROVIDER=vertex (docs/live.md)"; exit 2; }
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -s -p no:cacheprovider "tests/live/test_$(PROVIDER).py"
 
 examples: setup ## run every example
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q tests/examples

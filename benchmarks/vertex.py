@@ -142,7 +142,9 @@ def goals(found: Mapping[str, float]) -> list[Goal]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=FEWEST_RUNS)
+    parser.add_argument("--quick", action="store_true", help="one run")
     options = parser.parse_args()
+    runs = 1 if options.quick else options.runs
     emulator = Counting()
     with tempfile.TemporaryDirectory(prefix="mlport-bench-") as temporary, serve({"vertex": emulator}, Path(temporary) / "state") as ready:
         source = Path(temporary) / "source"
@@ -151,15 +153,15 @@ def main() -> int:
         found: dict[str, float] = {}
         for what in ("submit", "list"):
             cases = [partial(measured, who, what, ready, emulator, source) for who in PROGRAMS]
-            found.update(medians(interleaved(cases, options.runs)))
-    print(f"Median of {options.runs}")
+            found.update(medians(interleaved(cases, runs)))
+    print(f"Median of {runs}")
     rows = [
         (f"{what}, {unit}", *(found[f"{who}: {what}, {unit}"] for who in PROGRAMS))
         for what in ("submit", "list")
         for unit in ("seconds", "requests")
     ]
     show(("", *PROGRAMS), rows)
-    return finish("vertex", goals(found), runs=options.runs, figures=found)
+    return finish("vertex", goals(found), runs=runs, figures=found)
 
 
 if __name__ == "__main__":

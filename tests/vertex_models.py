@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pickle
 import time
@@ -15,11 +14,8 @@ from urllib.parse import quote
 import numpy as np
 from vertex_place import call
 
+import mlport
 from mlport.emulation.server import Ready
-from mlport.errors import BusyError
-from mlport.spi import EndpointState, Query
-from mlport_local.config import LocalConfig
-from mlport_local.endpoints import LocalEndpoints
 
 Json = dict[str, Any]
 BUCKET = "emulated-mlport"
@@ -120,23 +116,19 @@ def deploy(ready: Ready, where: str, model: str, split: dict[str, int] | None = 
 
 @contextmanager
 def nothing_left(ready: Ready) -> Iterator[None]:
-    """Ends every model server of the emulator's engine."""
+    """Ends every container of the emulator."""
     try:
         yield
     finally:
-        config = LocalConfig(root=ready.folder / "vertex" / "engine")
-        endpoints = LocalEndpoints(config)
-        until(lambda: _all_ended(endpoints), 60)
-        endpoints.close()
+        with mlport.connect(f"local://{ready.folder / 'vertex' / 'containers'}") as engine:
+            until(lambda: _all_ended(engine), 60)
 
 
-def _all_ended(endpoints: LocalEndpoints) -> bool:
+def _all_ended(engine: mlport.Client) -> bool:
     """Whether none is left; those that are not ending yet begin to."""
-    left = endpoints.list(Query()).items
-    for record in left:
-        if record.state is not EndpointState.DELETING:
-            with contextlib.suppress(BusyError):  # its creation is under way: the next look ends it
-                endpoints.delete(record.name, token=f"{record.name}-test")
+    left = [mlport.Job(found.id, engine) for found in engine.jobs.list() if not found.state.terminal]
+    for job in left:
+        job.cancel()
     return not left
 
 

@@ -13,6 +13,7 @@ from mlport.config import Config
 from mlport.errors import ConfigError
 
 FOLDER_URL = r"^gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/\s]+)*/?$"
+REPOSITORY = r"^[a-z0-9-]+-docker\.pkg\.dev/[a-z0-9][a-z0-9.:-]*[a-z0-9]/[a-z][a-z0-9-]{0,62}$"
 EMAIL = r"^[^@\s]+@[^@\s]+$"
 NETWORK = re.compile(r"projects/[^/]+/global/networks/[^/]+")
 KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
@@ -49,6 +50,10 @@ class VertexConfig(Config):
     """The container image of jobs that name none; Google's prebuilt scikit-learn training image if not set. It must have Python 3.8 or newer."""
     server_image: str | None = None
     """The image of mlport's model server, for models that no prebuilt prediction image serves."""
+    build_repository: str | None = Field(None, pattern=REPOSITORY)
+    """The Artifact Registry repository that built serving images go to: `LOCATION-docker.pkg.dev/PROJECT/REPOSITORY`."""
+    build_account: Account | None = None
+    """The account that builds run as; the project's default for builds if not set."""
     capture_dataset: str | None = Field(None, pattern=r"^[A-Za-z0-9_]{1,1024}$")
     """The BigQuery dataset that captured requests go to, in a table for each endpoint; if not set, Vertex AI makes a dataset for each."""
     proxy: str | None = Field(None, repr=False)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from mlport.errors import SpecError
 from mlport.specs import DeploymentSpec
 from mlport.spi import Facts, Json
+from mlport_vertex import build_image
 from mlport_vertex.config import VertexConfig
 from mlport_vertex.images import PREDICTION, prediction_image
 from mlport_vertex.options import VertexEndpointOptions
@@ -60,11 +61,14 @@ def of_deployment(config: VertexConfig, spec: DeploymentSpec, options: VertexEnd
         return custom(spec.image, spec.env, options.predict_route or PREDICT, options.health_route or HEALTH)
     registered = (facts.machine or {}).get("container")
     flavors = (facts.model or {}).get("flavors") or ()
+    if spec.runtime == "build":
+        built = build_image.image(config, facts.machine or {})
+        return custom(built.address, spec.env, options.predict_route or PREDICT, options.health_route or HEALTH)
     found = registered or prebuilt(config, {"flavors": flavors, **({"pickled": False} if registered == {} else {})})
     if found is None:
         raise SpecError(
             f"DeploymentSpec.model: no prebuilt image of Vertex AI serves {spec.model}, whose flavors are {', '.join(flavors) or 'none'}",
-            hint="set server_image in the profile to mlport's model server for MLflow models, or give runtime 'image' and an image",
+            hint="set server_image in the profile to mlport's model server for MLflow models, or use runtime 'build', or 'image' with an image",
         )
     return {**found, **_variables(spec.env)}
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from mlport.errors import MlportError
 from mlport.spi import Finding, Json
 from mlport_vertex.api import VertexApi
+from mlport_vertex.build_calls import Builds
 from mlport_vertex.machine_table import REGIONS
 from mlport_vertex.objects import split
 
@@ -26,6 +27,11 @@ PROJECT_PERMISSIONS = (
     "aiplatform.endpoints.list",
     "aiplatform.endpoints.predict",
     "aiplatform.endpoints.undeploy",
+    "aiplatform.hyperparameterTuningJobs.cancel",
+    "aiplatform.hyperparameterTuningJobs.create",
+    "aiplatform.hyperparameterTuningJobs.delete",
+    "aiplatform.hyperparameterTuningJobs.get",
+    "aiplatform.hyperparameterTuningJobs.list",
     "aiplatform.endpoints.update",
     "aiplatform.models.delete",
     "aiplatform.models.get",
@@ -37,6 +43,15 @@ PROJECT_PERMISSIONS = (
     "monitoring.timeSeries.list",
 )
 
+BUILD_PERMISSIONS = (
+    "artifactregistry.repositories.get",
+    "artifactregistry.tags.get",
+    "cloudbuild.builds.create",
+    "cloudbuild.builds.get",
+    "cloudbuild.builds.list",
+    "cloudbuild.builds.update",
+)
+
 
 def findings(api: VertexApi) -> Iterator[Finding]:
     """One finding each, the first that the others depend on; what fails is told and does not end the looking."""
@@ -45,6 +60,8 @@ def findings(api: VertexApi) -> Iterator[Finding]:
     yield _looked("Vertex AI", lambda: _services(api), "enable aiplatform.googleapis.com in the project")
     yield _looked("Cloud Logging", lambda: _logging(api), "enable logging.googleapis.com in the project")
     yield from _bucket(api)
+    if api.config.build_repository:
+        yield _looked("builds", lambda: _builds(api), "enable cloudbuild.googleapis.com and artifactregistry.googleapis.com in the project")
     yield _looked(
         "project permissions", lambda: _project_permissions(api), "docs/vertex.md has the least roles; docs/vertex/main.tf makes them"
     )
@@ -85,6 +102,13 @@ def _logging(api: VertexApi) -> str:
     return "entries can be read"
 
 
+def _builds(api: VertexApi) -> str:
+    builds = Builds(api)
+    builds.need_repository(builds.repository())
+    builds.find("0" * 32)
+    return f"{api.config.build_repository} is there, and builds can be listed"
+
+
 def _bucket(api: VertexApi) -> Iterator[Finding]:
     """Of the staging and the state folder: their buckets' permissions."""
     hint = "make the bucket, or grant roles/storage.objectAdmin on it"
@@ -102,10 +126,11 @@ def _bucket_permissions(api: VertexApi, bucket: str) -> str:
 
 def _project_permissions(api: VertexApi) -> str:
     url = f"https://cloudresourcemanager.googleapis.com/v1/projects/{api.config.project}:testIamPermissions"
-    body: Json = {"permissions": list(PROJECT_PERMISSIONS)}
+    wanted = (*PROJECT_PERMISSIONS, *(BUILD_PERMISSIONS if api.config.build_repository else ()))
+    body: Json = {"permissions": list(wanted)}
     answer = api.connection.send("POST", url, operation="projects.testIamPermissions", body=body, repeatable=True)
-    _require(PROJECT_PERMISSIONS, answer, f"on project {api.config.project}")
-    return f"all {len(PROJECT_PERMISSIONS)} are granted"
+    _require(wanted, answer, f"on project {api.config.project}")
+    return f"all {len(wanted)} are granted"
 
 
 def _require(wanted: tuple[str, ...], answer: Json, where: str) -> None:

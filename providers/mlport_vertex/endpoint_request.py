@@ -8,7 +8,7 @@ import json
 from mlport.errors import SpecError
 from mlport.specs import DeploymentSpec, EndpointSpec
 from mlport.spi import TOKEN, Facts, Json, Request
-from mlport_vertex import containers
+from mlport_vertex import build_image, containers
 from mlport_vertex.config import VertexConfig
 from mlport_vertex.job_request import Planned
 from mlport_vertex.labels import labels
@@ -86,11 +86,14 @@ def _deployment(
     machine = for_serving(spec.compute, config.location, machine=options.machine)
     served = f"{model['name']}@{model['version']}"
     copied: tuple[Request, ...] = ()
-    notes: tuple[str, ...] = ()
+    building, notes = build_image.requests(config, endpoint, facts) if spec.runtime == "build" else ((), ())
     if not containers.same(container, looked.get("container")):
         copy = copy_name(model, container)
-        served, copied = copy, (_copy(config, copy, model, container, facts),)
-        notes = (f"the version is registered with another container, so {copy}, a copy of it with this one, is what is deployed",)
+        served, copied = copy, (_copy(config, copy, model, container, facts, after="the image is built" if building else ""),)
+        notes = (
+            *notes,
+            f"the version is registered with another container, so {copy}, a copy of it with this one, is what is deployed",
+        )
     body = {"deployedModel": _deployed(config, spec, options, machine, model_name(config.parent, served))}
     deployed = Request(
         DEPLOY,
@@ -105,7 +108,7 @@ def _deployment(
         "served": served,
         "route": container.get("predictRoute"),
     }
-    return (*copied, deployed), resolved, notes
+    return (*building, *copied, deployed), resolved, notes
 
 
 def _deployed(config: VertexConfig, spec: DeploymentSpec, options: VertexEndpointOptions, machine: Machine, model: str) -> Json:
@@ -138,7 +141,7 @@ def copy_name(model: Json, container: Json) -> str:
     return f"{model['name'][:46]}-serving-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
-def _copy(config: VertexConfig, copy: str, model: Json, container: Json, facts: Facts) -> Request:
+def _copy(config: VertexConfig, copy: str, model: Json, container: Json, facts: Facts, after: str) -> Request:
     return Request(
         UPLOAD,
         {
@@ -152,4 +155,5 @@ def _copy(config: VertexConfig, copy: str, model: Json, container: Json, facts: 
         },
         "POST",
         f"/v1/{config.parent}/models:upload",
+        after=after,
     )

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from mlport.errors import BusyError, ConflictError, NotFoundError, SpecError, UnsupportedError, stamped
 from mlport.specs import DeploymentSpec, EndpointSpec, Spec
 from mlport.spi import Answer, EndpointRecord, Json, Observation, Operation, Page, Plan, Query, Request, StateStore, Window
-from mlport_vertex import captured, observe, predicting
+from mlport_vertex import build_calls, build_image, captured, observe, predicting
 from mlport_vertex.api import VertexApi
+from mlport_vertex.build_calls import BUILD, Builds, store_context
+from mlport_vertex.build_image import STORE
 from mlport_vertex.deployed import Deployed, DeployedModels, columns_of, speaks_v2
 from mlport_vertex.endpoint_records import endpoint_record
 from mlport_vertex.endpoint_request import CREATE, DEPLOY
@@ -62,7 +64,13 @@ class VertexEndpoints:
         if found := self.find(token):
             return found
         asked = DeploymentSpec.model_validate(spec)
-        steps = tuple(self._step(request, endpoint, settled(request.body, token, asked.deployment_name)) for request in plan.requests)
+        if any(request.call == STORE for request in plan.requests):
+            store_context(self._api, plan)
+        steps = tuple(
+            self._step(request, endpoint, settled(request.body, token, asked.deployment_name))
+            for request in plan.requests
+            if request.call != STORE
+        )
         model = plan.facts.model or {}
         served = str(plan.resolved["served"])
         known = Deployed(
@@ -82,7 +90,7 @@ class VertexEndpoints:
             return Step("endpoints.create", self._parent, body, {"endpointId": endpoint})
         if request.call == DEPLOY:
             return Step("endpoints.deployModel", endpoint_name(self._parent, endpoint), body)
-        return Step("models.upload", self._parent, body)
+        return Step(BUILD if request.call == build_image.CREATE else "models.upload", self._parent, body)
 
     def _refuse_unfitting(self, endpoint: Json, plan: Plan) -> None:
         known = self._deployed.of(endpoint).values()
@@ -104,12 +112,13 @@ class VertexEndpoints:
         return Operation(note.id, note.kind, note.target)
 
     def facts(self, spec: Spec) -> Json:
-        """What a plan asks: with which container the version is registered."""
+        """What a plan asks: with which container the version is registered; for runtime `build` what its image is made of."""
         asked = spec.deployment if isinstance(spec, EndpointSpec) else spec
         if not isinstance(asked, DeploymentSpec):
             return {}
         model = self._api.call("models.get", name=model_name(self._parent, asked.model.name, asked.model.version))
-        return {"container": model.get("containerSpec", {})}
+        build = build_calls.facts(self._api, str(model.get("artifactUri", ""))) if asked.runtime == "build" else {}
+        return {"container": model.get("containerSpec", {}), **build}
 
     # ---------------------------------------------------------------- changing
 
@@ -164,6 +173,8 @@ class VertexEndpoints:
         if found := self.find(token):
             return found
         self._phone.forget(name)
+        if self._api.config.build_repository:
+            Builds(self._api).cancel_of(name)
         endpoint = self._look(name)
         if endpoint is None:
             return self._operation(self._sagas.begin(Note(token, "delete", name, ())))

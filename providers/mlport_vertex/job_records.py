@@ -39,8 +39,13 @@ def state_of(job: Json) -> State:
 
 
 def token_of(job: Json) -> str:
-    """The token of the submit that made it, empty for a job that mlport did not make."""
-    return str(job.get("labels", {}).get(TOKEN_LABEL, ""))
+    """The token of the submit that made it, empty for a job that mlport did not make. A sweep's trials have the sweep's."""
+    return str(job.get("labels", {}).get(TOKEN_LABEL) or _carried_token(_manifest_text(job)))
+
+
+def _carried_token(text: str) -> str:
+    """The token of a manifest, or of the address `.../runs/TOKEN/manifest.json` of one."""
+    return str(json.loads(text)["token"]) if text.startswith("{") else text.rpartition("/")[0].rpartition("/")[2]
 
 
 def run_address(job: Json) -> str | None:
@@ -55,10 +60,15 @@ def nodes_of(job: Json) -> int:
 
 def manifest_of(job: Json) -> Json:
     """The work that the job carries; empty if it lies elsewhere, or mlport did not make the job."""
-    variables = job["jobSpec"]["workerPoolSpecs"][0].get("containerSpec", {}).get("env", ())
-    text = next((each["value"] for each in variables if each["name"] == "MLPORT_MANIFEST"), "")
+    text = _manifest_text(job)
     found: Json = json.loads(text) if text.startswith("{") else {}
     return found
+
+
+def _manifest_text(job: Json) -> str:
+    """The work as JSON or by its address, empty for a job that mlport did not make."""
+    variables = job["jobSpec"]["workerPoolSpecs"][0].get("containerSpec", {}).get("env", ())
+    return next((str(each["value"]) for each in variables if each["name"] == "MLPORT_MANIFEST"), "")
 
 
 def moment(text: str) -> datetime:

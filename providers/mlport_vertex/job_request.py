@@ -29,62 +29,39 @@ SETUP_SECONDS = 3600
 BOOT_DISK_GB = 100
 KIND_LABEL = "mlport_kind"
 KINDS: Mapping[str, PlanKind] = {"job": "job", "batch": "batch"}
+PACKAGE_IS_THERE = "the package is there, by this or an earlier submit"
 IN_JOB_SCHEMES = ("gs", "https", "http")
-MLPORT = "mlport[local]"
 
 
 def job_plan(config: VertexConfig, spec: JobSpec, facts: Facts) -> Planned:
     """What runs a JobSpec."""
-    work = {
-        **_common(config, spec.name, spec.timeout, spec.compute),
+    options = options_of(VertexJobOptions, spec.options)
+    work = job_work(config, spec, facts)
+    return custom_job("job", config, spec, options, facts, work, job_image(config, spec), job_notes(spec))
+
+
+def job_work(config: VertexConfig, spec: JobSpec, facts: Facts) -> Json:
+    """The manifest of what the container of a job does."""
+    return {
+        **common_work(config, spec.name, spec.timeout, spec.compute),
         "source_digest": facts.bundle,
         "entrypoint": list(spec.entrypoint),
         "params": dict(spec.params),
         "env": dict(spec.env),
-        "inputs": {name: _input(config, fact, f"JobSpec.inputs.{name}") for name, fact in facts.inputs.items()},
+        "inputs": {name: input_of(config, fact, f"JobSpec.inputs.{name}") for name, fact in facts.inputs.items()},
         "outputs": {name: {} for name in spec.output_names},
         "requirements": [_packed(requirement) for requirement in spec.requirements],
         "retries": spec.retries,
     }
-    notes = tuple(warnings("JobSpec.env", spec.env, "let the program read it from Secret Manager"))
-    return _planned("job", config, spec, facts, work, _image(config, spec), notes)
 
 
-def batch_plan(config: VertexConfig, spec: BatchSpec, facts: Facts) -> Planned:
-    """What runs a BatchSpec: a job of ours, for Vertex AI's own batch prediction reads no Parquet and keeps no columns."""
-    model = facts.model or {}
-    request = {
-        "model": "${MLPORT_INPUT_MODEL}",
-        "input": "${MLPORT_INPUT_ROWS}",
-        "output": "${MLPORT_OUTPUT_PREDICTIONS}",
-        "format": spec.format,
-        "keep": list(spec.keep),
-        "batch_rows": spec.batch_rows,
-        "model_name": spec.model.name,
-        "version": spec.model.version,
-        "threads": max(1, int(spec.compute.cpus)),
-    }
-    work = {
-        **_common(config, spec.name, spec.timeout, spec.compute),
-        "entrypoint": ["python", "-m", "mlport.batch", "request.json"],
-        "files": {"request.json": request},
-        "inputs": {
-            "model": {"uri": model.get("uri"), "kind": "sha256", "digest": model.get("digest")},
-            **{name: _input(config, fact, "BatchSpec.input") for name, fact in facts.inputs.items()},
-        },
-        "outputs": {"predictions": {"uri": spec.output} if is_url(spec.output) else {}},
-        "requirements": [],
-        "needs": [MLPORT],
-        "retries": 0,
-    }
-    if is_url(spec.output) and not spec.output.startswith("gs://"):
-        raise SpecError(f"BatchSpec.output: {spec.output!r} must be a gs:// address, or a folder of this machine")
-    image = config.server_image or config.image or training_image(config.location)
-    local = () if is_url(spec.output) else (f"the scores are copied to {spec.output} when this machine first sees the job ended",)
-    return _planned("batch", config, spec, facts, work, image, local)
+def job_notes(spec: JobSpec) -> tuple[str, ...]:
+    """What to say beside the plan."""
+    return tuple(warnings("JobSpec.env", spec.env, "let the program read it from Secret Manager"))
 
 
-def _common(config: VertexConfig, name: str, timeout: timedelta | None, compute: Compute) -> Json:
+def common_work(config: VertexConfig, name: str, timeout: timedelta | None, compute: Compute) -> Json:
+    """What the manifest of a job and that of a batch begin with."""
     return {
         "version": 1,
         "token": TOKEN,
@@ -96,32 +73,41 @@ def _common(config: VertexConfig, name: str, timeout: timedelta | None, compute:
     }
 
 
-def _planned(
-    kind: PlanKind, config: VertexConfig, spec: JobSpec | BatchSpec, facts: Facts, work: Json, image: str, notes: tuple[str, ...]
+def custom_job(
+    kind: PlanKind,
+    config: VertexConfig,
+    spec: JobSpec | BatchSpec,
+    options: VertexJobOptions,
+    facts: Facts,
+    work: Json,
+    image: str,
+    notes: tuple[str, ...],
 ) -> Planned:
-    options = options_of(VertexJobOptions, spec.options)
+    """The package into the staging folder, and a custom job that does the work."""
+    staged, job_spec, resolved = to_run(config, spec, options, work, image)
+    body = {
+        "displayName": spec.name,
+        "labels": labels({**facts.labels, KIND_LABEL: kind}),
+        "jobSpec": job_spec,
+        **encryption(config, options),
+    }
+    call = "aiplatform.projects.locations.customJobs.create"
+    created = Request(call, body, "POST", f"/v1/{config.parent}/customJobs", after=PACKAGE_IS_THERE)
+    return kind, spec.name, (staged, created), resolved, notes
+
+
+def to_run(
+    config: VertexConfig, spec: JobSpec | BatchSpec, options: VertexJobOptions, work: Json, image: str
+) -> tuple[Request, Json, Json]:
+    """What runs the work: the request that stages its package, the CustomJobSpec, and what was chosen."""
     where = f"{type(spec).__name__}.compute"
     machine = machines.for_training(spec.compute, config.location, where, options.machine)
     uri = f"{config.staging}/jobs/{PACKAGE}.zip"
     bucket, _, name = uri.removeprefix("gs://").partition("/")
-    staged = Request(
-        "storage.objects.insert", {}, "POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&ifGenerationMatch=0&name={name}"
-    )
-    body = {
-        "displayName": spec.name,
-        "labels": labels({**facts.labels, KIND_LABEL: kind}),
-        "jobSpec": _job_spec(config, spec.compute, options, machine, _container(image, uri, work), work),
-        **_encryption(config, options),
-    }
-    created = Request(
-        "aiplatform.projects.locations.customJobs.create",
-        body,
-        "POST",
-        f"/v1/{config.parent}/customJobs",
-        after="the package is there, by this or an earlier submit",
-    )
+    path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&ifGenerationMatch=0&name={name}"
+    job_spec = _job_spec(config, spec.compute, options, machine, _container(image, uri, work), work)
     resolved = {**machine.resolved(spec.compute.nodes, spot=spec.compute.spot), "image": image}
-    return kind, spec.name, (staged, created), resolved, notes
+    return Request("storage.objects.insert", {}, "POST", path), job_spec, resolved
 
 
 def _job_spec(
@@ -164,19 +150,20 @@ def _container(image: str, package: str, work: Json) -> Json:
     }
 
 
-def _encryption(config: VertexConfig, options: VertexJobOptions) -> Json:
+def encryption(config: VertexConfig, options: VertexJobOptions) -> Json:
+    """The customer's key, where there is one."""
     key = options.encryption_key or config.encryption_key
     return {"encryptionSpec": {"kmsKeyName": key}} if key else {}
 
 
-def _image(config: VertexConfig, spec: JobSpec) -> str:
+def job_image(config: VertexConfig, spec: JobSpec) -> str:
     """The job's image: its own, that of a Python version, the profile's, or Google's."""
     if spec.image:
         return spec.image
     return f"python:{spec.python}" if spec.python else config.image or training_image(config.location)
 
 
-def _input(config: VertexConfig, fact: InputFact, field: str) -> Json:
+def input_of(config: VertexConfig, fact: InputFact, field: str) -> Json:
     """An input as the container finds it: what is local is uploaded under its digest."""
     if not is_url(fact.uri):
         return {

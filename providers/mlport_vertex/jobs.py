@@ -1,10 +1,13 @@
-"""Jobs on Vertex AI: custom jobs that run mlport's runner. What they leave lies in the staging folder under their token."""
+"""Jobs on Vertex AI: custom jobs that run mlport's runner. What they leave lies in the staging folder under their token.
+
+Vertex AI's own batch prediction jobs stand among them, with ids of their own, and are looked after by `batch_jobs`.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +18,9 @@ from mlport.metrics import points
 from mlport.paging import each
 from mlport.spi import TOKEN, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, State
 from mlport.transfer import is_url
+from mlport_vertex import batch_records
+from mlport_vertex.batch_jobs import Pages, VertexBatches, merged
+from mlport_vertex.batch_records import is_batch
 from mlport_vertex.job_records import (
     TOKEN_LABEL,
     id_of,
@@ -27,7 +33,7 @@ from mlport_vertex.job_records import (
     run_address,
     state_of,
 )
-from mlport_vertex.job_request import run_of, wheel_of
+from mlport_vertex.job_request import KIND_LABEL, run_of, wheel_of
 from mlport_vertex.labels import clean
 from mlport_vertex.logs import read_page
 from mlport_vertex.package import PACKAGE, package
@@ -48,20 +54,29 @@ class VertexJobs:
         self._api = api
         self._ended: dict[str, Json | None] = {}  # what never changes any more
         self._deleted: set[str] = set()  # Vertex AI takes a moment to forget a job
+        self._batches = VertexBatches(api)
 
     # ---------------------------------------------------------------- making
 
     def submit(self, plan: Plan, *, token: str, bundle: Path | None = None, secrets: Mapping[str, str] | None = None) -> str:
         """Stage what the job needs, and create it. Sent once for each token: the core looks for it before it sends again."""
-        create = plan.requests[-1]
-        wheels = [Path(path) for path in map(wheel_of, plan.spec.get("requirements", ())) if path and Path(path).is_file()]
+        if plan.requests[-1].call.endswith("batchPredictionJobs.create"):
+            return self._batches.submit(plan, token)
+        body = self.staged(plan, token, bundle)
+        self._deliver_here(plan, token)
+        return id_of(self._api.call("customJobs.create", body=body))
+
+    def staged(self, plan: Plan, token: str, bundle: Path | None) -> Json:
+        """The body that creates what was planned, a job or a sweep of them, once all that it names is in the staging folder."""
+        asked = plan.spec.get("job", plan.spec)
+        wheels = [Path(path) for path in map(wheel_of, asked.get("requirements", ())) if path and Path(path).is_file()]
         content, digest = package(bundle, wheels)
         self._api.objects.put_once(f"{self._api.config.staging}/jobs/{digest}.zip", content)
-        body = _settled(create.body, token, digest)
-        self._stage_inputs(plan, manifest_of(body))
-        self._deliver_here(plan, token)
-        self._carry(body, token)
-        return id_of(self._api.call("customJobs.create", body=body))
+        body = _settled(plan.requests[-1].body, token, digest)
+        run = {"jobSpec": body["trialJobSpec"] if "trialJobSpec" in body else body["jobSpec"]}
+        self._stage_inputs(plan, manifest_of(run))
+        self._carry(run, token)
+        return body
 
     def _stage_inputs(self, plan: Plan, work: Json) -> None:
         """Upload the inputs that are of this machine, each content once; the runner checks that they are as planned."""
@@ -96,10 +111,15 @@ class VertexJobs:
 
     def find(self, token: str, *, since: datetime | None = None) -> str | None:
         wanted = f'labels.{TOKEN_LABEL}="{clean(token)}"'
-        found = self._api.call("customJobs.list", filter=wanted, pageSize=1).get("customJobs", ())
-        return next((id_of(job) for job in found if since is None or datetime.fromisoformat(job["createTime"]) >= since), None)
+        for collection in ("customJobs", batch_records.COLLECTION):
+            for job in self._api.call(f"{collection}.list", filter=wanted, pageSize=1).get(collection, ()):
+                if since is None or datetime.fromisoformat(job["createTime"]) >= since:
+                    return _id_of(job)
+        return None
 
     def status(self, job_id: str) -> JobStatus:
+        if is_batch(job_id):
+            return self._batches.status(job_id)
         job = self._get(job_id)
         if state_of(job) is State.SUCCEEDED:
             self._deliver(job)
@@ -113,38 +133,54 @@ class VertexJobs:
             return Page(list(pool.map(self._status, jobs)), following)
 
     def _page(self, query: Query, page: str | None) -> tuple[Sequence[Json], str | None]:
-        """A page of jobs as Vertex AI gives them, the newest first."""
-        answer = self._api.call("customJobs.list", filter=_filter(query) or None, pageSize=query.page_size, pageToken=page)
+        """A page of jobs, the newest first: custom jobs and batch prediction jobs, which Vertex AI lists apart."""
+        size, states = query.page_size, query.states
+        lists: dict[str, Pages] = {"custom": lambda token: self._custom_page(filter_of(query), size, token)}
+        if query.labels.get(KIND_LABEL, "batch") == "batch":
+            lists["batch"] = lambda token: self._batches.page(filter_of(query, batch_records.natives_of), size, token)
+        jobs, following = merged(lists, size, page)
+        return [job for job in jobs if not states or _state_of(job) in states], following
+
+    def _custom_page(self, filter: str, size: int, page: str | None) -> tuple[Sequence[Json], str | None]:
+        answer = self._api.call("customJobs.list", filter=filter or None, pageSize=size, pageToken=page)
         there = [job for job in answer.get("customJobs", ()) if number_of(job) not in self._deleted]
-        jobs = [job for job in there if not query.states or state_of(job) in query.states]
-        return jobs, answer.get("nextPageToken") or None
+        return there, answer.get("nextPageToken") or None
 
     def _oldest_first(self, query: Query, page: str | None) -> Page[JobStatus]:
         """Vertex AI lists the newest first only, so all are read; a page's token is the id of the last job on it."""
         newest: list[Json] = list(each(lambda token: Page(*self._page(query, token))))
         oldest = newest[::-1]
-        begin = next((index + 1 for index, job in enumerate(oldest) if id_of(job) == page), 0) if page else 0
+        begin = next((index + 1 for index, job in enumerate(oldest) if _id_of(job) == page), 0) if page else 0
         shown = oldest[begin : begin + query.page_size]
-        following = id_of(shown[-1]) if begin + query.page_size < len(oldest) else None
+        following = _id_of(shown[-1]) if begin + query.page_size < len(oldest) else None
         return Page([self._status(job) for job in shown], following)
 
     def result(self, job_id: str) -> JobResult:
+        if is_batch(job_id):
+            return self._batches.result(job_id)
         job = self._get(job_id)
         if not state_of(job).terminal:
             raise ConflictError(f"job {job_id} is {state_of(job)} and has no result yet", hint="wait for it")
         return job_result(self._end_of(job))
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
+        if is_batch(job_id):
+            return self._batches.metrics(job_id)
         run = run_address(self._get(job_id))
         content = self._api.objects.get(f"{run}/metrics.jsonl") if run else None
         return points((content or b"").split(b"\n"))
 
     def logs(self, job_id: str, *, after: str | None = None) -> LogPage:
+        if is_batch(job_id):
+            return self._batches.logs(job_id, after)
         return read_page(self._api, self._get(job_id), after, datetime.now(UTC))
 
     # ---------------------------------------------------------------- ending
 
     def cancel(self, job_id: str) -> None:
+        if is_batch(job_id):
+            self._batches.cancel(job_id)
+            return
         job = self._get(job_id)
         if state_of(job).terminal:
             return
@@ -157,6 +193,9 @@ class VertexJobs:
                 raise
 
     def delete(self, job_id: str) -> None:
+        if is_batch(job_id):
+            self._batches.delete(job_id)
+            return
         try:
             job = self._get(job_id)
         except NotFoundError:
@@ -177,6 +216,8 @@ class VertexJobs:
         return self._api.call("customJobs.get", name=name)
 
     def _status(self, job: Json) -> JobStatus:
+        if _is_of_vertex(job):
+            return batch_records.batch_status(job)
         ended = self._end_of(job) if state_of(job).terminal and _has_more_to_tell(job) else None
         return job_status(job, ended, self._attempt(job) if ended is None else 1)
 
@@ -205,7 +246,7 @@ class VertexJobs:
     def _deliver(self, job: Json) -> None:
         """Copy a batch's scores to the folder that was asked for, if it is one of this machine and empty."""
         run = run_address(job)
-        if run is None or job["name"] in self._ended or job["labels"].get("mlport_kind") != "batch":
+        if run is None or job["name"] in self._ended or job.get("labels", {}).get("mlport_kind") != "batch":
             return
         note = self._api.objects.get(f"{run}/deliver.json")
         wanted = json.loads(note) if note else {}
@@ -224,11 +265,24 @@ def _has_more_to_tell(job: Json) -> bool:
     return state_of(job) is not State.SUCCEEDED or not work or bool(work.get("retries") or work.get("spot"))
 
 
-def _filter(query: Query) -> str:
+def _is_of_vertex(job: Json) -> bool:
+    """Whether it is a batch prediction job, not a custom job."""
+    return f"/{batch_records.COLLECTION}/" in job["name"]
+
+
+def _id_of(job: Json) -> str:
+    return batch_records.id_of(job) if _is_of_vertex(job) else id_of(job)
+
+
+def _state_of(job: Json) -> State:
+    return batch_records.state_of(job) if _is_of_vertex(job) else state_of(job)
+
+
+def filter_of(query: Query, natives_of: Callable[[Iterable[State]], list[str] | None] = natives) -> str:
     """The query in Google's filter language; states are filtered here where they cannot all be named."""
     parts = [f'display_name="{query.name}"'] if query.name else []
     parts += [f'labels.{name}="{clean(value)}"' for name, value in query.labels.items()]
-    states = natives(query.states) if query.states else None
+    states = natives_of(query.states) if query.states else None
     if states:
         parts.append("({})".format(" OR ".join(f'state="{state}"' for state in states)))
     return " AND ".join(parts)

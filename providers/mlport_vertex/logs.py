@@ -1,8 +1,8 @@
 """A job's log from Cloud Logging, from a cursor on.
 
 While a job runs, its log is read up to the last whole `PAUSE_SECONDS` of the clock: whoever asks again within them is answered
-without a request, for a project has few. Entries may come late: those of `OVERLAP` before the cursor are asked for again, and
-left out where the cursor knows them. The in-job side ends each node's log with a line that says how many there are, so that
+without a request, for a project has few. Entries may come late: those of the last `OVERLAP` are asked for again, and left out
+where the cursor knows them. The in-job side ends each node's log with a line that says how many there are, so that
 the end is certain; where a machine vanished with it, the log is taken for whole `SETTLE_SECONDS` after the job's end.
 """
 
@@ -33,8 +33,8 @@ MARK = 8  # characters that stand for an entry's id in a cursor
 class Cursor:
     """How far a log was read.
 
-    `until` is the moment up to which it was, in seconds since 1970; `known` has marks of the entries of the last `OVERLAP`,
-    by the second of their time. `lines` were read in all, `ends` of them are last lines of a node, which say that there are
+    `until` is the moment up to which it was, in seconds since 1970; `known` has marks of the entries of the `OVERLAP` before
+    that, but at least of the last second that has any, by the second of their time. `lines` were read in all, `ends` of them are last lines of a node, which say that there are
     `whole` lines.
     """
 
@@ -69,10 +69,10 @@ def read_page(api: VertexApi, job: Json, after: str | None, now: datetime) -> Lo
     if not ended and until <= cursor.until:
         return LogPage((), str(cursor), False, PAUSE_SECONDS)
     entries, is_all = _entries(api, job, cursor, None if ended else until)
-    lines, cursor = _advanced(cursor, entries, token_of(job))
+    lines, cursor = _advanced(cursor, entries, token_of(job), now - OVERLAP)
     if is_all and not ended:
         cursor = replace(cursor, until=until)
-    return LogPage(lines, str(cursor), _is_complete(job, cursor, bool(entries), now), PAUSE_SECONDS)
+    return LogPage(lines, str(cursor), _is_complete(job, cursor, bool(entries), now), PAUSE_SECONDS, caught_up=is_all)
 
 
 def _entries(api: VertexApi, job: Json, cursor: Cursor, until: int | None) -> tuple[list[Json], bool]:
@@ -100,8 +100,8 @@ def of_job(job: Json) -> str:
     return f'resource.type="ml_job" AND resource.labels.job_id="{number_of(job)}" AND resource.labels.task_name!="service"'
 
 
-def _advanced(cursor: Cursor, entries: Sequence[Json], token: str) -> tuple[list[str], Cursor]:
-    """The program's lines, without the last ones of ours, and the cursor behind them."""
+def _advanced(cursor: Cursor, entries: Sequence[Json], token: str, settled: datetime) -> tuple[list[str], Cursor]:
+    """The program's lines, without the last ones of ours, and the cursor behind them. No entry comes late from before `settled`."""
     end = re.compile(rf"mlport: end of log {re.escape(token)} (\d+)") if token else None
     lines: list[str] = []
     known = dict(cursor.known)
@@ -112,7 +112,7 @@ def _advanced(cursor: Cursor, entries: Sequence[Json], token: str) -> tuple[list
         else:
             lines.append(text)
         known[_second(entry)] = known.get(_second(entry), "") + _mark(entry)
-    since = max(map(int, known), default=0) - OVERLAP.total_seconds()
+    since = min(max(map(int, known), default=0), int(settled.timestamp()))
     recent = {second: marks for second, marks in known.items() if int(second) >= since}
     return lines, replace(cursor, known=recent, lines=cursor.lines + len(entries))
 

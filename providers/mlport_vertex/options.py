@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -29,6 +29,38 @@ class VertexJobOptions(Spec):
     """The kind of boot disk."""
     restart_on_worker_restart: bool = False
     """Start all workers anew when one was: of several nodes only."""
+
+
+class VertexBatchOptions(VertexJobOptions):
+    """Of a batch. What is not set is as the profile says."""
+
+    batch: Literal["composed", "native"] = "composed"
+    """`composed`: a job of mlport's, the same everywhere. `native`: a BatchPredictionJob, with output in Vertex AI's own form."""
+    instance_type: Literal["object", "array"] | None = None
+    """Native: how the model takes a row. If not set, as the image of the version does."""
+    included_fields: tuple[str, ...] | None = None
+    """Native: the fields of a line or row that the model gets, in this order. If not set, the signature's; `[]` for lines as they are."""
+    excluded_fields: tuple[str, ...] = ()
+    """Native: the fields that the model does not get, instead."""
+    key_field: str | None = None
+    """Native: the field that stands beside each prediction in the place of the whole instance; the model does not get it."""
+    parameters: dict[str, Any] = Field({})
+    """Native: what goes to the model as `parameters` with each request."""
+
+    def _contradiction(self) -> str | None:
+        if self.included_fields and self.excluded_fields:
+            return "only one of included_fields and excluded_fields can be given"
+        return None
+
+
+NATIVE_ONLY = ("instance_type", "included_fields", "excluded_fields", "key_field", "parameters")
+
+
+class VertexSweepOptions(Spec):
+    """Of a sweep; its trials have those of a job."""
+
+    sweep: Literal["native", "composed"] | None = None
+    """Whose search it is: Vertex AI's tuner's, or mlport's own. If not set, the tuner's where it can do all that is asked."""
 
 
 class VertexEndpointOptions(Spec):

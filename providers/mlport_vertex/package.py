@@ -36,7 +36,7 @@ if hashlib.sha256(package).hexdigest() != os.path.basename(name)[:64]:
     sys.exit("mlport: " + sys.argv[1] + " is not what its name says")
 folder = tempfile.mkdtemp(prefix="mlport-")
 zipfile.ZipFile(io.BytesIO(package)).extractall(folder)
-os.execv(sys.executable, [sys.executable, os.path.join(folder, "entry.py"), folder])
+os.execv(sys.executable, [sys.executable, os.path.join(folder, "entry.py"), folder, *sys.argv[2:]])
 """
 
 
@@ -51,7 +51,7 @@ def package(bundle: Path | None, wheels: Iterable[Path] = ()) -> tuple[bytes, st
 
 
 def _members(bundle: Path | None, wheels: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
-    for name in ("entry.py", "gcs.py"):
+    for name in ("entry.py", "gcs.py", "trial.py"):
         yield name, files("mlport_vertex.in_job").joinpath(name).read_bytes()
     yield "mlport_runner.py", files("mlport").joinpath("mlport_runner.py").read_bytes()
     if bundle is not None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlport.errors import UnsupportedError
-from mlport.specs import BatchSpec, DeploymentSpec, EndpointSpec, JobSpec, ModelSpec, ScheduleSpec, Spec
+from mlport.specs import BatchSpec, DeploymentSpec, EndpointSpec, JobSpec, ModelSpec, ScheduleSpec, Spec, SweepSpec
 from mlport.spi import Facts, Plan, Request
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.job_request import Planned, batch_plan, job_plan
+from mlport_vertex.job_request import Planned, job_plan
 
 Planner = Callable[[VertexConfig, Any, Facts], Planned]
 
@@ -19,12 +19,19 @@ def plan(config: VertexConfig, spec: Spec, facts: Facts) -> Plan:
 
     Raises:
         SpecError: a machine that there is none of, labels, addresses or options that Vertex AI does not take.
+        UnsupportedError: a sweep that its tuner cannot do as it is asked for; names each field.
     """
     planner = next((planner for kind, planner in _PLANNERS.items() if isinstance(spec, kind)), None)
     if planner is None:
         raise UnsupportedError("vertex", [(type(spec).__name__, "there is no plan for it here")])
     kind, name, requests, resolved, notes = planner(config, spec, facts)
     return Plan("vertex", config.target, kind, name, spec.to_json(), facts, requests, resolved=resolved, notes=notes)
+
+
+def _batch(config: VertexConfig, spec: BatchSpec, facts: Facts) -> Planned:
+    from mlport_vertex.batch_request import batch_plan
+
+    return batch_plan(config, spec, facts)
 
 
 def _model(config: VertexConfig, spec: ModelSpec, facts: Facts) -> Planned:
@@ -45,6 +52,12 @@ def _deployment(config: VertexConfig, spec: DeploymentSpec, facts: Facts) -> Pla
     return deployment_plan(config, spec, facts)
 
 
+def _sweep(config: VertexConfig, spec: SweepSpec, facts: Facts) -> Planned:
+    from mlport_vertex.sweep_request import sweep_plan
+
+    return sweep_plan(config, spec, facts)
+
+
 def _schedule(config: VertexConfig, spec: ScheduleSpec, facts: Facts) -> Planned:
     """What is stored for the agent, and what it would start; inputs are those of each firing, and not known yet."""
     work = spec.work
@@ -55,7 +68,8 @@ def _schedule(config: VertexConfig, spec: ScheduleSpec, facts: Facts) -> Planned
 
 _PLANNERS: Mapping[type[Spec], Planner] = {
     JobSpec: job_plan,
-    BatchSpec: batch_plan,
+    BatchSpec: _batch,
+    SweepSpec: _sweep,
     ModelSpec: _model,
     EndpointSpec: _endpoint,
     DeploymentSpec: _deployment,

@@ -22,6 +22,7 @@ from mlport.errors import (
 )
 from mlport.spi import ABSENT, Json, OperationStatus, State, StateStore, Versioned
 from mlport_vertex.api import VertexApi
+from mlport_vertex.build_calls import BUILD, Builds
 from mlport_vertex.errors import Refusal
 
 FOLDER = "vertex/operations"
@@ -81,7 +82,9 @@ class Sagas:
 
     def __init__(self, api: VertexApi, state: StateStore, clock: Callable[[], float] = time.time) -> None:
         self._api, self._state, self._clock = api, state, clock
+        self._builds = Builds(api)
         self._goals: Mapping[str, Goal] = {
+            BUILD: self._built,
             "models.upload": self._uploaded,
             "endpoints.create": self._created,
             "endpoints.deployModel": self._deployed,
@@ -148,11 +151,7 @@ class Sagas:
         told = self._told(note, operation)
         if note.ended or (operation is not None and not operation.get("done")):
             return told
-        try:
-            after = self._next(note, operation)
-        except AmbiguousError:
-            self._save(note, stored.version, sent=self._clock())
-            return told
+        after = self._next(note, operation)
         if after != note:
             try:
                 self._state.put(_key(token), after.encoded(), expect=stored.version)
@@ -166,17 +165,15 @@ class Sagas:
             raise NotFoundError(f"there is no operation with the token {token}")
         return Note.decoded(found.value), found
 
-    def _save(self, note: Note, version: str, **changes: Any) -> None:
-        self._state.put(_key(note.token), _changed(note, **changes).encoded(), expect=version)
-
     # ---------------------------------------------------------------- steps
 
     def _operation(self, note: Note) -> Json | None:
         """What Vertex AI says of the step under way; None where there is nothing to look at."""
         if note.ended or not note.steps[note.at].native:
             return None
+        step = note.steps[note.at]
         try:
-            return self._api.call("operations.get", name=note.steps[note.at].native)
+            return self._builds.look(step.native) if step.call == BUILD else self._api.call("operations.get", name=step.native)
         except NotFoundError:  # operations are kept for a while only: what they made is looked for
             return None
 
@@ -199,15 +196,18 @@ class Sagas:
         return self._failed(note, refusal.message)
 
     def _is_coming(self, note: Note, step: Step) -> bool:
-        """Whether what is said to exist cannot be seen yet: somebody is making it, it may be we."""
+        """Whether what is said to exist could not be seen yet: somebody is making it, it may be we, and it may be there by now."""
         if step.call != "endpoints.create" or self._clock() - step.sent >= LOOKED_FOR:
             return False
-        return self._look("endpoints.get", f"{step.resource}/endpoints/{note.target}") is None
+        found = self._look("endpoints.get", f"{step.resource}/endpoints/{note.target}")
+        return found is None or found.get("labels", {}).get("mlport_token") == note.token
 
     def _without_operation(self, note: Note, step: Step) -> Note:
         """It was never sent, got no answer, or its operation is forgotten."""
         if (step.native or step.sent) and (made := self._goals[step.call](note, step)) is not None:
             return _past(note, made or note.result)
+        if step.call == BUILD and step.sent and (begun := self._builds.find(note.token)):
+            return _changed(note, native=begun)
         if step.sent and self._clock() - step.sent < LOOKED_FOR and not _has_own_id(note, step):
             return note
         return self._sent(note, step)
@@ -218,6 +218,8 @@ class Sagas:
             return self._made(note, self._call(note, step))
         except BusyError:
             return note
+        except AmbiguousError:
+            return _changed(note, sent=self._clock())
         except (ConflictError, InvalidRequestError, NotFoundError) as error:
             made = self._goals[step.call](note, step)
             if made is not None:
@@ -235,6 +237,8 @@ class Sagas:
         return replace(note, steps=(*note.steps[: note.at], *out, *note.steps[note.at :]))
 
     def _call(self, note: Note, step: Step) -> Json:
+        if step.call == BUILD:
+            return {"name": self._builds.find(note.token) or self._builds.begin(step.body)}
         try:
             return self._api.call(step.call, name=step.resource, body=step.body or None, **step.query)
         except (ConflictError, NotFoundError):
@@ -244,7 +248,7 @@ class Sagas:
 
     def _made(self, note: Note, answer: Json) -> Note:
         name = str(answer.get("name", ""))
-        if "/operations/" not in name:  # it was done at once
+        if "/operations/" not in name and "/builds/" not in name:  # it was done at once
             return _past(note, note.result)
         return _changed(note, native=name)
 
@@ -267,6 +271,9 @@ class Sagas:
         return any(not operation.get("done") for operation in found.get("operations", ()))
 
     # ---------------------------------------------------------------- goals
+
+    def _built(self, note: Note, step: Step) -> str | None:
+        return "" if self._builds.has_tag(step.body["images"][0]) else None
 
     def _uploaded(self, note: Note, step: Step) -> str | None:
         if note.kind != "model":
@@ -341,8 +348,8 @@ def _result(step: Step, response: Json) -> str:
 
 
 def _has_own_id(note: Note, step: Step) -> bool:
-    """Whether sending it again collides rather than makes a second one: versions are numbered by Vertex AI."""
-    return step.call != "models.upload" or note.kind != "model"
+    """Whether sending it again collides rather than makes a second one: versions and builds are numbered by Google."""
+    return step.call != BUILD and (step.call != "models.upload" or note.kind != "model")
 
 
 def _other_way(step: Step, model: str) -> Json:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from mlport import transfer
 from mlport.bundle import file_digest, tree_bytes, tree_digest
-from mlport.errors import NotFoundError
+from mlport.errors import NotFoundError, SpecError
 from mlport.spi import Finding, InputFact, Json
 from mlport_vertex.api import VertexApi
 from mlport_vertex.config import VertexConfig
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mlport_vertex.models import VertexModels
     from mlport_vertex.operations import VertexOperations
     from mlport_vertex.schedules import VertexSchedules
+    from mlport_vertex.sweeps import VertexSweeps
 
 
 class VertexSession:
@@ -45,6 +47,12 @@ class VertexSession:
         from mlport_vertex.jobs import VertexJobs
 
         return VertexJobs(self.api)
+
+    @cached_property
+    def sweeps(self) -> VertexSweeps:
+        from mlport_vertex.sweeps import VertexSweeps
+
+        return VertexSweeps(self.api, self.jobs)
 
     @cached_property
     def models(self) -> VertexModels:
@@ -80,18 +88,22 @@ class VertexSession:
     def facts(self, spec: Spec) -> Json:
         """Of a model whether it has versions and which flavors the files have; of a deployment with which container it is registered.
 
-        Machines and their prices are in a table that goes with mlport.
+        So it is of a batch of Vertex AI's own. Machines and their prices are in a table that goes with mlport.
         """
-        from mlport.specs import DeploymentSpec, EndpointSpec, ModelSpec
+        from mlport.specs import BatchSpec, DeploymentSpec, EndpointSpec, ModelSpec
 
         if isinstance(spec, ModelSpec):
             return self.models.facts(spec)
+        if isinstance(spec, BatchSpec) and spec.options.get("vertex", {}).get("batch") == "native":
+            return self.endpoints.facts(DeploymentSpec(model=spec.model))
         return self.endpoints.facts(spec) if isinstance(spec, EndpointSpec | DeploymentSpec) else {}
 
     def input(self, uri: str) -> InputFact:
-        """An object's generation, a web address's ETag, or the digest of what lies on this machine."""
+        """An object's generation, a web address's or table's ETag, or the digest of what lies on this machine."""
         if uri.startswith("gs://"):
             return self._object(uri)
+        if uri.startswith("bq://"):
+            return self._table(uri)
         if transfer.is_url(uri):
             return transfer.identify(uri)
         path = transfer.local_path(uri)
@@ -109,6 +121,16 @@ class VertexSession:
             raise NotFoundError(f"there is no object at {uri}, and none below it", provider="vertex", operation="input")
         return InputFact(uri, "unversioned", "", sum(sizes))
 
+    def _table(self, uri: str) -> InputFact:
+        """A table of BigQuery; its etag changes with it."""
+        parts = uri.removeprefix("bq://").split(".")
+        if len(parts) != 3 or not all(parts):
+            raise SpecError(f"{uri!r} is no table", hint="an address of one is bq://PROJECT.DATASET.TABLE")
+        project, dataset, table = map(quote, parts)
+        url = f"https://bigquery.googleapis.com/bigquery/v2/projects/{project}/datasets/{dataset}/tables/{table}"
+        found = self.api.connection.send("GET", url, operation="bigquery.tables.get", repeatable=True)
+        return InputFact(uri, "etag", str(found["etag"]), int(found.get("numBytes", 0)))
+
     def doctor(self) -> Iterator[Finding]:
         from mlport_vertex.doctor import findings
 
@@ -116,7 +138,7 @@ class VertexSession:
 
     def close(self) -> None:
         """Hang up. What is asked for afterwards opens anew."""
-        for role in ("schedules", "operations", "endpoints", "models", "jobs", "state", "api"):  # each stands on those after it
+        for role in ("schedules", "operations", "endpoints", "models", "sweeps", "jobs", "state", "api"):  # each stands on those after it
             opened = self.__dict__.pop(role, None)
             if opened is not None and hasattr(opened, "close"):
                 opened.close()

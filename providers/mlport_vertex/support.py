@@ -38,12 +38,15 @@ def _jobs() -> dict[C, Support]:
 
 def _others() -> dict[C, Support]:
     return {
-        C.SWEEP: composed("trials are custom jobs; mlport chooses their parameters"),
+        C.SWEEP: native("a hyperparameter tuning job; where it cannot do what is asked, trials are custom jobs that mlport starts"),
         C.SCHEDULE: composed("fired by `mlport agent`, from state in the staging bucket: Vertex AI's own schedules start pipelines only"),
         C.SCHEDULE_JITTER: composed("by the agent, by an amount that the firing's time gives"),
         C.SCHEDULE_LIMIT: composed("by the agent, which looks at the runs before it starts one"),
         C.SCHEDULE_WINDOW: composed("by the agent"),
-        C.BATCH: composed("a custom job that streams the files through the model: Vertex AI's own reads no Parquet and keeps no columns"),
+        C.BATCH: composed(
+            "a custom job that streams the files through the model: Vertex AI's own reads no Parquet and keeps no columns; "
+            "options.vertex.batch = 'native' asks for that one"
+        ),
         C.MONITOR: not_yet("Vertex AI's Model Monitoring comes with monitors"),
         C.STATE_SHARED: composed("objects in Cloud Storage, changed by compare-and-swap on their generation"),
     }
@@ -65,7 +68,9 @@ def _endpoints(config: VertexConfig) -> dict[C, Support]:
     return {
         C.ENDPOINT_SERVE: native("an endpoint with deployed models"),
         C.ENDPOINT_IMAGE: image,
-        C.ENDPOINT_BUILD: not_yet("Cloud Build comes with images"),
+        C.ENDPOINT_BUILD: native("Cloud Build, once for each set of requirements")
+        if config.build_repository
+        else absent("needs build_repository in the profile, an Artifact Registry repository: docs/vertex.md, Images that are built"),
         C.ENDPOINT_REPLICAS: native("a number of replicas for each deployment"),
         C.ENDPOINT_AUTOSCALE: native("by CPU utilization, between a minimum and a maximum"),
         C.ENDPOINT_SCALE_TO_ZERO: absent("a deployment has at least one replica"),

@@ -52,7 +52,8 @@ def explain(client: Client, spec: Spec) -> Explanation:
     spec = client.endpoints.settled(spec) if isinstance(spec, EndpointSpec) else spec
     needs = {capability.value: supports[capability] for capability in sorted(spec.requires())}
     try:
-        return Explanation(client.config.target, needs, _plan(client, spec))
+        plan = _plan(client, spec)
+        return Explanation(client.config.target, {**needs, **plan.support}, plan)
     except UnsupportedError as error:
         return Explanation(client.config.target, needs, None, "; ".join(f"{name}: {why}" for name, why in error.gaps.items()))
     except UsageError as error:

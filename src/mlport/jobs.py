@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from mlport.client import Client
     from mlport.specs import BatchSpec, JobSpec
+    from mlport.spi import Sweeps as Tuner
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Job:
         while True:
             page = self.client.session.jobs.logs(self.id, after=after)
             yield from page.lines
-            if page.complete or (not follow and not page.lines):
+            if page.complete or (not follow and (page.caught_up or not page.lines)):
                 return
             if page.lines and page.after == after:
                 raise MlportError(f"the provider gave lines and the log cursor {after!r} again: its log would never end")
@@ -156,10 +157,18 @@ class Jobs:
         return Job(job_id, self._client)
 
     def send(
-        self, plan: Plan, *, token: str, bundle: Path | None, secrets: Mapping[str, str], key: str | None = None, replan: bool = False
+        self,
+        plan: Plan,
+        *,
+        token: str,
+        bundle: Path | None,
+        secrets: Mapping[str, str],
+        key: str | None = None,
+        replan: bool = False,
+        to: Tuner | None = None,
     ) -> str:
-        """Submit what was planned, once for each token; the job's id. `replan` is that of `Journal.once`."""
-        jobs = self._client.session.jobs
+        """Submit what was planned, once for each token; its id. `replan` is that of `Journal.once`; a sweep goes `to` a tuner."""
+        jobs = to or self._client.session.jobs
         return self._client.journal.once(
             token,
             plan,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from mlport.spi import ABSENT, Plan, StateStore
 from mlport.waiting import delays
 
 T = TypeVar("T")
+BEATS = 3  # how often within the find lag a sender says that it is still at it
 SENDING_SECONDS = 10.0  # how long after its intent another process may still be expected to get its answer
 
 
@@ -102,14 +104,15 @@ class Journal:
             if earlier is not None:
                 return self._done(entry, earlier, name)
             entry, version = self._intend_again(entry, version, plan, find_lag)
-        try:
-            made = self._send(entry, send, find, find_lag)
-        except AmbiguousError:
-            raise
-        except MlportError:
-            if fresh:
-                self._forget(token, version)
-            raise
+        with _Sending(self._store, entry, version, find_lag / BEATS, self._clock) as sending:
+            try:
+                made = self._send(entry, send, find, find_lag)
+            except AmbiguousError:
+                raise
+            except MlportError:
+                if fresh:
+                    self._forget(token, sending.stop())
+                raise
         return self._done(entry, made, name)
 
     def _send(self, entry: Entry, send: Callable[[], T], find: Callable[[], T | None], find_lag: float) -> T:
@@ -180,6 +183,44 @@ class Journal:
             f"no answer came, and whether the work was done is not known yet (token {entry.token})",
             hint=f"nothing is sent again meanwhile; {again}",
         )
+
+
+class _Sending:
+    """Keeps the intent young while it is being sent, so that no other process takes a sender that is slow for one that died.
+
+    What is large is uploaded within a send, which may take longer than lists lag.
+    """
+
+    def __init__(self, store: StateStore, entry: Entry, version: str, pause: float, clock: Callable[[], float]) -> None:
+        self._store, self._entry, self._version, self._pause, self._clock = store, entry, version, pause, clock
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="journal", daemon=True)
+
+    def __enter__(self) -> _Sending:
+        if self._pause > 0:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> str:
+        """The version of the intent from now on."""
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        return self._version
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._pause):
+            try:
+                young = _encode(replace(self._entry, at=self._clock()))
+                self._version = self._store.put(f"journal/{self._entry.token}", young, expect=self._version)
+            except ConflictError:  # another process has it now
+                return
+            except MlportError as error:
+                if not error.retryable:
+                    return
 
 
 def _encode(entry: Entry) -> bytes:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from mlport.errors import NotFoundError
+from mlport.spi import Tunes
 
 if TYPE_CHECKING:
     from mlport.jobs import Job
@@ -25,13 +29,27 @@ def lineage_of(job: Job) -> dict[str, Any]:
         "metrics": dict(result.metrics),
         "environment": dict(result.resolved),
     }
-    return known if entry is None else {**known, **_asked(entry.plan)}
+    if entry is None:
+        return known
+    if entry.plan["kind"] == "sweep":
+        spec, searched = entry.plan["spec"]["job"], _searched(job, entry.id)
+        return {**known, **_asked(entry.plan["facts"], {**spec, "params": {**spec.get("params", {}), **searched}})}
+    return {**known, **_asked(entry.plan["facts"], entry.plan["spec"])}
 
 
-def _asked(plan: dict[str, Any]) -> dict[str, Any]:
-    facts, spec = plan["facts"], plan["spec"]
+def _searched(job: Job, sweep_id: str | None) -> dict[str, Any]:
+    """The parameters that the vendor's tuner gave to this trial; none where the sweep is gone."""
+    session = job.client.session
+    if sweep_id is None or not isinstance(session, Tunes):
+        return {}
+    with suppress(NotFoundError):
+        return next((dict(trial.params) for trial in session.sweeps.status(sweep_id).trials if trial.job_id == job.id), {})
+    return {}
+
+
+def _asked(facts: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     return {
-        "name": plan["name"],
+        "name": spec["name"],
         "bundle": facts["bundle"],
         "git_commit": facts["git_commit"],
         "git_dirty": facts["git_dirty"],

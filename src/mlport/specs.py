@@ -334,6 +334,8 @@ class SweepSpec(Spec):
     max_failures: int = Field(3, ge=0)
     """With more failed trials than this the sweep fails."""
     labels: dict[str, str] = {}
+    options: dict[str, dict[str, Any]] = {}
+    """Of the search itself, where a provider has a tuner of its own; those of the trials stand in `job`."""
 
     @property
     def size(self) -> int | None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mlport.config import Config
+    from mlport.fields import Scalar
     from mlport.specs import Spec
 
 Json = dict[str, Any]
@@ -68,6 +69,16 @@ class ScheduleState(StrEnum):
     DELETING = "DELETING"
     FAILED = "FAILED"
     UNKNOWN = "UNKNOWN"
+
+
+class TrialState(StrEnum):
+    """Where a trial of a sweep is. A pruned one was ended early, for it fell behind."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
 
 
 class EndpointState(StrEnum):
@@ -246,16 +257,74 @@ class MetricPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of a sweep's job. `number` counts from 0; `value` is the metric's last one; `curve` its (step, value), where known.
+
+    `began` is when it was decided on; where the vendor does not say, when it started, or else when the sweep was made.
+    `behind` says why it is to be ended early. `job_id` is that of a job which `Jobs` knows.
+    """
+
+    number: int
+    params: Mapping[str, Scalar]
+    began: datetime
+    state: TrialState = TrialState.RUNNING
+    job_id: str | None = None
+    value: float | None = None
+    reason: str = ""
+    behind: str = ""
+    curve: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStatus:
+    """One look at a sweep. `road` says who chooses and starts its trials: the vendor's tuner, or mlport.
+
+    `planned` is how many trials it runs at most. `trials` are those begun so far, in order; a listing leaves them out.
+    """
+
+    id: str
+    name: str
+    state: State
+    native_state: str
+    road: Literal["native", "composed"]
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    algorithm: str
+    planned: int
+    began: datetime
+    ended: datetime | None = None
+    reason: str = ""
+    seed: int | None = None
+    token: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state, without the states that none is in."""
+        return {state.value.lower(): count for state in TrialState if (count := sum(trial.state is state for trial in self.trials))}
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best value so far, the first of equals; pruned ones do not count."""
+        sign = 1 if self.direction == "maximize" else -1
+        done = [trial for trial in self.trials if trial.state is TrialState.SUCCEEDED and trial.value is not None]
+        return max(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class LogPage:
     """Whole lines from a cursor on. `after` goes into the next call; `complete` says that no more will come.
 
-    `pause` is how many seconds to let pass before asking again when there was nothing new.
+    `caught_up` says that these were all that there were when it was read: who does not follow the log stops there, however
+    fast the job prints. `pause` is how many seconds to let pass before asking again when there was nothing new.
     """
 
     lines: Sequence[str]
     after: str
     complete: bool
     pause: float = 0.2
+    caught_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,7 +519,7 @@ class Observation:
 
 
 class Jobs(Protocol):
-    """Programs that run once: jobs, batch scoring and sweeps alike; the plan's kind tells which."""
+    """Programs that run once: jobs and batch scoring alike; the plan's kind tells which."""
 
     def submit(self, plan: Plan, *, token: str, bundle: Path | None = None, secrets: Mapping[str, str] | None = None) -> str:
         """Start it, or find it started: the same token gives the same id. `bundle` is the packed source."""
@@ -479,6 +548,35 @@ class Jobs(Protocol):
 
     def delete(self, job_id: str) -> None:
         """Remove an ended job and what it left, except what the registry holds. Raises ConflictError while it runs."""
+
+
+class Sweeps(Protocol):
+    """Searches that the vendor's own tuner runs. Only where SWEEP is native; elsewhere mlport runs the trials as jobs.
+
+    `Provider.plan` of a SweepSpec raises UnsupportedError that names each field which the tuner cannot express: the core then
+    runs that sweep itself. A trial is a job with an id, which `Jobs` gives status, log, metrics and result of.
+    """
+
+    def submit(self, plan: Plan, *, token: str, bundle: Path | None = None, secrets: Mapping[str, str] | None = None) -> str:
+        """Start it, or find it started: the same token gives the same id. `bundle` is the packed source of its job."""
+
+    def find(self, token: str, *, since: datetime | None = None) -> str | None:
+        """The id of the sweep that carries this token, None if the provider has none such made after `since`."""
+
+    def status(self, sweep_id: str) -> SweepStatus:
+        """Where it and its trials are. It has SUCCEEDED only if a trial has. Raises NotFoundError."""
+
+    def list(self, query: Query, page: str | None = None) -> Page[SweepStatus]:
+        """Those that the query asks for, without their trials."""
+
+    def cancel(self, sweep_id: str) -> None:
+        """Ask for the end of it and of the trials that run. Nothing happens to one that has ended."""
+
+    def delete(self, sweep_id: str) -> None:
+        """Remove an ended sweep, its trials' jobs and what they left, except what the registry holds; an absent one is fine.
+
+        Raises ConflictError while it goes on.
+        """
 
 
 class Models(Protocol):
@@ -671,6 +769,14 @@ class Session(Protocol):
         """The identity of an input that the provider will read. Raises NotFoundError when it is not there."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Tunes(Protocol):
+    """A session of a place that has a tuner of its own: just where SWEEP is native."""
+
+    @property
+    def sweeps(self) -> Sweeps: ...
 
 
 @runtime_checkable

@@ -142,7 +142,7 @@ def load(name: str) -> Json:
 
 
 def test_the_common_example_is_whole() -> None:
-    assert set(GOLDENS) == {"job", "model", "endpoint", "split", "batch", "monitor"}
+    assert set(GOLDENS) == {"job", "model", "endpoint", "split", "batch", "batch_native", "monitor"}
 
 
 @pytest.mark.parametrize("name", GOLDENS)

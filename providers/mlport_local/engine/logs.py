@@ -42,7 +42,7 @@ def _page(data: bytes, start: int, *, is_all: bool, is_last: bool, complete: boo
         cut = len(data)
     text = data[:cut].decode(errors="replace")
     lines = text.removesuffix("\n").split("\n") if text else []
-    return LogPage(lines, str(start + cut), complete=complete and is_all)
+    return LogPage(lines, str(start + cut), complete=complete and is_all, caught_up=is_all)
 
 
 def _read(path: Path, start: int, count: int) -> bytes:

@@ -75,7 +75,7 @@ class Api:
         if handler is None:
             raise ApiError("UNIMPLEMENTED", f"The emulator has no {method.id}.")
         query = _query(described, method, call)
-        if (method.request or "").endswith("RawPredictRequest"):  # its body is the container's, of whatever kind
+        if (method.request or "").endswith(("RawPredictRequest", "InvokeRequest")):  # its body is the container's, of whatever kind
             return self._replied(described, method, handler(Request(method, {**query, **arguments}, None, call)))
         checked = described.request(method, self._body(described, method, call))
         if checked.problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,9 @@ TRANSIENT = (6, 11, 134, 139)  # docs.cloud.google.com/vertex-ai/docs/training/u
 JOB_RESTARTS, WORKER_RESTARTS = 3, 5  # the same page
 GRACE = 10.0  # not documented: a guess
 METRIC_FILE, TRIAL_ID = "CLOUD_ML_HP_METRIC_FILE", "CLOUD_ML_TRIAL_ID"  # as hypertune.py of cloudml-hypertune reads them
+POD = str(Path(__file__).with_name("pod.py"))
+"""The program that runs replicas; it needs nothing but the standard library."""
+_REFERENCE = re.compile(r"\$(\$)?\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 KEPT = ("LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 """What a replica has from the machine that the emulator runs on; the rest would not be in a container either."""
 
@@ -50,33 +54,36 @@ def _replicas(place: Place, job: Json, folder: Path, extra: Mapping[str, str]) -
         for index in range(int(pool.get("replicaCount", 0))):
             name = f"workerpool{number}-{index}"
             home = folder / name
-            steps, declared = _steps(place, pool, home)
+            told = {**_told(job), **_located(extra, home)}
+            steps, own, folder_of_it = _steps(place, pool, home, told)
             yield {
                 "name": name,
                 "pool": f"workerpool{number}",
                 "index": index,
                 "trial": extra.get(TRIAL_ID, ""),
                 "steps": steps,
-                "folder": str(home / "work"),
-                "env": {**_surroundings(place, home), **_told(job), **_located(extra, home), **declared},
+                "folder": str(folder_of_it),
+                "env": {**surroundings(place, home), **told, **own},
             }
 
 
-def _steps(place: Place, pool: Json, home: Path) -> tuple[list[list[str]], dict[str, str]]:
-    """The commands of a replica, and the variables that its spec declares."""
+def _steps(place: Place, pool: Json, home: Path, told: Mapping[str, str]) -> tuple[list[list[str]], dict[str, str], Path]:
+    """The commands of a replica, the variables that its image and its spec declare, and the folder where it begins."""
     container = pool.get("containerSpec")
     if container is not None:
-        found = images.command(place.folder, container["imageUri"], container.get("command", ()), container.get("args", ()))
-        return [found], _declared(container)
+        variables = declared(container, told)
+        command, args = ([expanded(word, {**told, **variables}) for word in container.get(part, ())] for part in ("command", "args"))
+        made = images.container(place, container["imageUri"], command, args, home)
+        return [made.argv], {**made.env, **variables}, made.folder
     package = pool["pythonPackageSpec"]
     if not images.executes_packages(place.folder, package["executorImageUri"]):
         raise images.not_found(package["executorImageUri"])
     files = [_fetched(place, uri, home / "downloads") for uri in package["packageUris"]]
     target = home / "packages"
     install = ["-m", "uv", "pip", "install", "-q", "--python", sys.executable, "--offline", "--no-deps", "--no-build-isolation"]
-    run = ["python3", "-m", package["pythonModule"], *package.get("args", ())]
-    variables = {"PYTHONPATH": str(target), **_declared(package)}
-    return [[sys.executable, *install, "--target", str(target), *map(str, files)], run], variables
+    variables = {"PYTHONPATH": str(target), **declared(package, told)}
+    run = ["python3", "-m", package["pythonModule"], *(expanded(word, {**told, **variables}) for word in package.get("args", ()))]
+    return [[sys.executable, *install, "--target", str(target), *map(str, files)], run], variables, home / "work"
 
 
 def _fetched(place: Place, uri: str, folder: Path) -> Path:
@@ -89,18 +96,24 @@ def _fetched(place: Place, uri: str, folder: Path) -> Path:
     return Path(shutil.copy(found.path, folder / found.name.rpartition("/")[2]))
 
 
-def _declared(spec: Json) -> dict[str, str]:
-    """The variables that a spec sets; `$(NAME)` in a value stands for one set before, as in Kubernetes."""
+def declared(spec: Json, told: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables that a spec sets; `$(NAME)` in a value stands for one that was set before, or that the service tells."""
     found: dict[str, str] = {}
     for each in spec.get("env", ()):
-        value = each["value"]
-        for name, known in found.items():
-            value = value.replace(f"$({name})", known)
-        found[each["name"]] = value
+        found[each["name"]] = expanded(each["value"], {**(told or {}), **found})
     return found
 
 
-def _surroundings(place: Place, home: Path) -> dict[str, str]:
+def expanded(text: str, variables: Mapping[str, str]) -> str:
+    """The text with variables in the place of `$(NAME)`, as Kubernetes does it; an unknown one stays, and `$$(NAME)` is `$(NAME)`.
+
+    >>> expanded("--model=$(AIP_MODEL_DIR) $$(A) $(B)", {"AIP_MODEL_DIR": "gs://b/model/", "A": "a"})
+    '--model=gs://b/model/ $(A) $(B)'
+    """
+    return _REFERENCE.sub(lambda found: found[0][1:] if found[1] else variables.get(found[2], found[0]), text)
+
+
+def surroundings(place: Place, home: Path) -> dict[str, str]:
     """What stands for the container's own environment, and for its network: the way to the emulator."""
     binaries = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}

@@ -88,7 +88,8 @@ class Document:
         self.schemas: Mapping[str, Json] = self._json["schemas"]
         self.parameters: Mapping[str, Json] = self._json["parameters"]
         self.prefix: str = self._json["servicePath"]
-        self._segment = "[^/:]+" if any("}:" in found["path"] for found in _walk(self._json)) else "[^/]+"
+        verbs = any("}:" in found["path"] for found in _walk(self._json))
+        self._segment = "(?:[^/:]|(?<=sha256):)+" if verbs else "[^/]+"  # a colon begins a verb, but that of a digest
         self.match = lru_cache(maxsize=4096)(self._match)  # one path is asked for again and again: a thousand patterns take a while
 
     @cached_property
@@ -276,12 +277,15 @@ def _walk(node: Json) -> Iterator[Json]:
 
 
 def _template(path: str, parameters: Mapping[str, Json], segment: str) -> re.Pattern[str]:
-    """A pattern with a group for each parameter. In an API with verbs a segment ends at a colon too: what follows is one."""
+    """A pattern with a group for each parameter. In an API with verbs a segment ends at a colon too: what follows is one.
+
+    `{+name}` without a pattern takes all that is left, slashes and colons with it.
+    """
     parts, last = [], 0
     for place in _PLACE.finditer(path):
         parts.append(re.escape(path[last : place.start()]))
         pattern = parameters[place[2]].get("pattern", "").removeprefix("^").removesuffix("$")
-        inner = pattern.replace("[^/]+", segment) if place[1] and pattern else segment
+        inner = (pattern.replace("[^/]+", segment) or ".+") if place[1] else segment
         parts.append(f"(?P<{place[2]}>{inner})")
         last = place.end()
     return re.compile("".join(parts) + re.escape(path[last:]))

@@ -10,7 +10,7 @@ import importlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,16 @@ RULES: Mapping[str, list[dict[str, str]]] = {  # google/logging/v2/logging.proto
 
 
 class Bridge(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Handles every method of the services above."""
+    """Handles every method of the services above.
+
+    Operations are asked after at a service without a version. What v1beta1 began is remembered, until the emulator ends, and
+    answered with v1beta1's types.
+    """
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._handlers: dict[str, Any] = {}
+        self._beta: set[str] = set()
 
     def service(self, details: Any) -> Any:
         """The handler of a method; None lets the server answer UNIMPLEMENTED."""
@@ -109,21 +114,28 @@ class Bridge(grpc.GenericRpcHandler):  # type: ignore[misc]
         found = _Method.of(service, method)
         if found is None:
             return None
+        beta = ".v1beta1." in service
         return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: self._serve(found, request, context),
+            lambda request, context: self._serve(found, request, context, beta=beta),
             request_deserializer=found.request.FromString,
             response_serializer=lambda message: message.SerializeToString(),
         )
 
-    def _serve(self, method: _Method, request: Any, context: Any) -> Any:
+    def _serve(self, method: _Method, request: Any, context: Any, *, beta: bool) -> Any:
         headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        call = method.call(request, headers)
+        if getattr(request, "name", None) in self._beta:
+            call = replace(call, path=call.path.replace("/v1/", "/v1beta1/", 1))
         try:
-            reply = self._answer(method.call(request, headers))
+            reply = self._answer(call)
         except ResetConnection:
             context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         if reply.status >= 400:
             _abort(context, reply)
-        return method.message(reply)
+        message = method.message(reply)
+        if beta and message.DESCRIPTOR.full_name == "google.longrunning.Operation":
+            self._beta.add(message.name)
+        return message
 
 
 def _abort(context: Any, reply: Reply) -> None:

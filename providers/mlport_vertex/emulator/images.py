@@ -1,7 +1,8 @@
 """What a container image stands for here: nothing is pulled, and no container is started.
 
 A prebuilt training image, `python:*` and an image of mlport's model server stand for the interpreter that the emulator runs in, with all that is installed
-there. Other images are what `images.toml` in the emulator's folder says, or they are not found:
+there. Images that were built here have folders of their own (`image_store`). Others are what `images.toml` in the emulator's
+folder says, or they are not found:
 
     "europe-docker.pkg.dev/acme/train/*" = ["python", "/srv/acme/train.py"]
 """
@@ -15,8 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 from mlport_vertex.emulator.errors import ApiError
+from mlport_vertex.emulator.image_store import Config, ImageStore, command_of, copied, layout
+from mlport_vertex.emulator.place import Place
 
-TRAINING = ("*-docker.pkg.dev/vertex-ai/training/*", "gcr.io/cloud-aiplatform/training/*", "python:*", "docker.io/*python:*", "python")
+PYTHON = ("python:*", "docker.io/*python:*", "python")
+TRAINING = ("*-docker.pkg.dev/vertex-ai/training/*", "gcr.io/cloud-aiplatform/training/*", *PYTHON)
 SKLEARN = ("*-docker.pkg.dev/vertex-ai/prediction/sklearn-*", "gcr.io/cloud-aiplatform/prediction/sklearn-*")
 OURS = ("*/mlport/server*", "mlport/server*")
 FILE = "images.toml"
@@ -38,6 +42,11 @@ def not_found(image: str) -> ApiError:
     return ApiError("NOT_FOUND", f"Image {image} not found.")
 
 
+def is_base(image: str) -> bool:
+    """Whether it stands for the emulator's interpreter, so that a Dockerfile may begin with it."""
+    return _is(image, (*TRAINING, *SKLEARN, *OURS))
+
+
 def mapped(folder: Path, image: str) -> list[str] | None:
     """The command that `images.toml` gives an image, None if it gives none. Raises ApiError for a file that cannot be read."""
     path = folder / FILE
@@ -55,16 +64,34 @@ def mapped(folder: Path, image: str) -> list[str] | None:
     return None
 
 
-def command(folder: Path, image: str, command: Sequence[str], args: Sequence[str]) -> list[str]:
-    """What a container of this image runs, as Kubernetes joins them: `command` in the place of the image's own, then `args`.
+class Container:
+    """What a container of an image runs here, and with what: the same for a job's replicas and for deployments.
 
-    The images that stand for this interpreter have no entrypoint, so that arguments alone are the command, and without any
-    it is `python3`. Raises ApiError for an image that stands for nothing.
+    `argv` has the image's paths made real, `env` is what the image declares, `folder` is where it begins.
     """
-    own = mapped(folder, image)
+
+    def __init__(self, argv: list[str], env: dict[str, str], folder: Path) -> None:
+        self.argv, self.env, self.folder = argv, env, folder
+
+
+def container(place: Place, image: str, command: Sequence[str], args: Sequence[str], home: Path) -> Container:
+    """A container under the folder `home`: what was built here gets a copy of its files there.
+
+    Images that stand for this interpreter have no entrypoint, so that arguments alone are the command, and without any it is
+    `python3`. Raises ApiError for an image that stands for nothing.
+    """
+    own = mapped(place.folder, image)
+    if own is None and (built := ImageStore(place).find(image)):
+        root = home / "root"
+        if not root.exists():
+            copied(layout(built.folder).root, root)
+        at = layout(built.folder, root)
+        env = {"PATH": at.environment({})["PATH"], **at.environment(built.config.env)}
+        argv = [at.mapped(word) for word in command_of(built.config, command, args)]
+        return Container(argv, env, Path(at.real(built.config.workdir)))
     if own is None and not _is(image, (*TRAINING, *OURS)):
         raise not_found(image)
-    return [*(command or own or ()), *args] or ["python3"]
+    return Container(command_of(Config(entrypoint=tuple(own or ())), command, args), {}, home / "work")
 
 
 def executes_packages(folder: Path, image: str) -> bool:
@@ -72,8 +99,10 @@ def executes_packages(folder: Path, image: str) -> bool:
     return _is(image, TRAINING) or mapped(folder, image) is not None
 
 
-def server(image: str) -> Server | None:
+def server(place: Place, image: str) -> Server | None:
     """Which of the servers that are known here an image stands for; None for any other."""
+    if mapped(place.folder, image) is not None or ImageStore(place).find(image) is not None:
+        return None
     if _is(image, SKLEARN):
         return "sklearn"
     return "mlflow" if _is(image, OURS) else None

@@ -2,18 +2,19 @@
 
 An operation is a document of the kind `operations`; while it is not done, one of the kind `pending` says what its work is.
 Work is done by the doer of its kind, which is called again and again, by a chore and by each look at the operation, until
-it gives the response. A doer must be able to begin anew: a killed emulator may have done a part of it.
+it gives the response. A doer must be able to begin anew: a killed emulator may have done a part of it. One that fails by a
+defect is tried a few times; then what it has done is taken back, and the operation fails with INTERNAL.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from mlport.faults import fault
 from mlport_vertex.emulator.api import Request
 from mlport_vertex.emulator.discovery import document
 from mlport_vertex.emulator.errors import ApiError, not_found
@@ -26,9 +27,10 @@ Undoer = Callable[["Work"], bool]
 
 KIND, PENDING = "operations", "pending"
 WORKERS = 4  # operations that are worked on at once by the chore
+LONG_WORKERS = 4  # batches that are, so that no deployment waits for their end
 TYPES = "type.googleapis.com/google.cloud.aiplatform.v1."
 EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-log = logging.getLogger("mlport.emulation")
+INTERNAL = ApiError("INTERNAL", "INTERNAL")
 
 
 class Work:
@@ -50,6 +52,7 @@ class LongRunning:
         self._doers: dict[str, Doer] = {}
         self._undoers: dict[str, Undoer] = {}
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="operations")
+        self._long = ThreadPoolExecutor(LONG_WORKERS, thread_name_prefix="long")
         self._busy: set[str] = set()
         self._lock = threading.Lock()
         self.ending = threading.Event()
@@ -74,6 +77,7 @@ class LongRunning:
         with self._place.documents.together():
             self._place.documents.insert(KIND, name, operation)
             self._place.documents.insert(PENDING, name, {"name": name, "resource": resource, "work": kind, "args": args})
+        fault("after-operation-begin")
         return operation
 
     def get(self, name: str) -> Json:
@@ -113,35 +117,38 @@ class LongRunning:
     def close(self) -> None:
         self.ending.set()
         self._pool.shutdown(cancel_futures=True)
+        self._long.shutdown(cancel_futures=True)
 
-    def background(self, key: str, work: Callable[[], None]) -> None:
-        """Do work of another kind among that of the operations, unless work of this key is being done.
+    def background(self, key: str, work: Callable[[], None], give_up: Callable[[], object]) -> None:
+        """Do work of another kind beside that of the operations, unless work of this key is being done.
 
-        What takes long looks at `ending` now and then, and leaves the rest to the next emulator.
+        What takes long looks at `ending` now and then, and leaves the rest to the next emulator. `give_up` says that it has
+        failed, once it failed by a defect too often.
         """
+        self._submit(self._long, key, work, give_up)
+
+    def _submit(self, pool: ThreadPoolExecutor, key: str, work: Callable[[], None], give_up: Callable[[], object]) -> None:
         if key not in self._busy:
-            self._pool.submit(self._alone, key, work)
+            pool.submit(self._alone, key, work, give_up)
 
     # ---------------------------------------------------------------- doing
 
     def _push(self) -> None:
         for _, pending in list(self._place.documents.list(PENDING))[::-1]:
             name = pending["name"]
-            self.background(name, partial(self._look, name))
+            self._submit(self._pool, name, partial(self._look, name), partial(self._give_up, name))
 
     def _advance(self, name: str) -> None:
         """Do what can be done now, unless another thread is at it."""
-        self._alone(name, lambda: self._look(name))
+        self._alone(name, partial(self._look, name), partial(self._give_up, name))
 
-    def _alone(self, key: str, work: Callable[[], None]) -> None:
+    def _alone(self, key: str, work: Callable[[], None], give_up: Callable[[], object]) -> None:
         with self._lock:
             if key in self._busy:
                 return
             self._busy.add(key)
         try:
-            work()
-        except Exception:
-            log.exception("%s: the emulator failed; it is tried again", key)
+            self._place.tries(key, work, give_up)
         finally:
             with self._lock:
                 self._busy.discard(key)
@@ -153,24 +160,31 @@ class LongRunning:
 
     def _do(self, pending: Json) -> None:
         work = Work(self, pending["name"], pending["resource"], pending["args"])
-        undo = self._undoers.get(pending["work"]) if pending.get("cancelled") else None
+        undo = self._undoers.get(pending["work"]) if pending.get("cancelled") or pending.get("broken") else None
         try:
             if undo:
                 if not undo(work):
                     return
-                raise ApiError("CANCELLED", "The operation was cancelled.")
+                raise INTERNAL if pending.get("broken") else ApiError("CANCELLED", "The operation was cancelled.")
             response = self._doers[pending["work"]](work)
         except ApiError as error:
             self._finish(work.operation, {"error": error.rpc()})
-        except Exception:
-            log.exception("%s failed by a defect of the emulator", work.operation)
-            self._finish(work.operation, {"error": ApiError("INTERNAL", "INTERNAL").rpc()})
         else:
             if response is not None:
                 self._finish(work.operation, {"response": response})
 
+    def _give_up(self, name: str) -> bool:
+        """Begin to take back what was done, where that can be; if that failed too, or cannot be, the operation ends as it is."""
+        pending = self._place.documents.get(PENDING, name)
+        if pending is not None and pending["work"] in self._undoers and not pending.get("broken"):
+            self._place.documents.change(PENDING, name, lambda found: {**found, "broken": True})
+            return True
+        self._finish(name, {"error": INTERNAL.rpc()})
+        return False
+
     def _finish(self, name: str, outcome: Json) -> None:
         _check(outcome)
+        fault("before-operation-end")
         ended = now()
 
         def change(operation: Json) -> Json:
@@ -180,6 +194,7 @@ class LongRunning:
         with self._place.documents.together():
             self._place.documents.change(KIND, name, change)
             self._place.documents.delete(PENDING, name)
+        fault("after-operation-end")
 
 
 def _home(resource: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +15,10 @@ import mlport
 from mlport.emulation.documents import Documents
 from mlport.emulation.faults import Faults
 from mlport.errors import JobFailedError
+from mlport.waiting import delays, wait_until
+from mlport_vertex.emulator.at_work import processes
 from mlport_vertex.emulator.objects import Objects
+from mlport_vertex.emulator.tries import Tries
 
 if TYPE_CHECKING:
     from mlport_vertex.emulator.long_running import LongRunning
@@ -28,7 +30,7 @@ NUMBER = "424242424242"  # of the first project: callers cannot tell it from a r
 CHORE_SECONDS = 0.1
 END_SECONDS = 30.0
 MOST_JOBS = 16  # that run at once; a cloud has room for more
-log = logging.getLogger("mlport.emulation")
+MOST_CONTAINERS = 64  # of deployed models
 
 
 class Place:
@@ -39,6 +41,7 @@ class Place:
         self.folder, self.faults = folder, faults
         self.documents = Documents(folder / "documents.db")
         self.objects = Objects(folder / "storage")
+        self.tries = Tries()
         self.url = ""  # where it answers, once it does
         self.environment: Mapping[str, str] = {}  # what brings programs here, for those that it runs itself
         self._chores: list[Callable[[], None]] = [self.objects.sweep_now_and_then]
@@ -50,6 +53,11 @@ class Place:
     def engine(self) -> mlport.Client:
         """The local provider under this folder: it runs what the emulator is asked to run."""
         return mlport.connect(f"local://{self.folder / 'engine'}?max_jobs={MOST_JOBS}")
+
+    @cached_property
+    def containers(self) -> mlport.Client:
+        """Another engine, for what goes on until it is ended: deployed models take no room from jobs."""
+        return mlport.connect(f"local://{self.folder / 'containers'}?max_jobs={MOST_CONTAINERS}")
 
     @cached_property
     def tables(self) -> Tables:
@@ -85,23 +93,26 @@ class Place:
 
     def _run(self) -> None:
         while not self._ended.wait(CHORE_SECONDS):
-            for work in self._chores:
-                try:
-                    work()
-                except Exception:
-                    log.exception("a chore of the emulator failed; it is tried again")
+            for number, work in enumerate(self._chores):
+                self.tries(f"chore {number} ({getattr(work, '__qualname__', work)})", work)
 
     def end_work(self) -> None:
         """End every job and every model server, and wait until they are gone: the folder is thrown away."""
         self._end_chores()
-        running = [mlport.Job(found.id, self.engine) for found in self.engine.jobs.list() if not found.state.terminal]
+        engines = [self.engine, *([self.containers] if (self.folder / "containers").exists() else [])]
+        running = [mlport.Job(found.id, engine) for engine in engines for found in engine.jobs.list() if not found.state.terminal]
         for job in running:
             job.cancel()
-        for record in list(self.engine.endpoints.list()):
-            self.engine.endpoints.delete(record.name)
         for job in running:
             with suppress(JobFailedError):
                 job.wait(END_SECONDS)
+        wait_until(  # or they would make the folder anew
+            lambda: processes(self.folder / "engine") | processes(self.folder / "containers"),
+            lambda left: not left,
+            pauses=delays(ceiling=0.2),
+            timeout=2 * END_SECONDS,
+            what="the end of what the emulator ran",
+        )
 
     def _end_chores(self) -> None:
         self._ended.set()
@@ -115,8 +126,9 @@ class Place:
         self._end_chores()
         for work in self._endings:
             work()
-        if "engine" in self.__dict__:
-            self.engine.close()
+        for name in ("engine", "containers"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
         if "tables" in self.__dict__:
             self.tables.close()
         self.objects.close()

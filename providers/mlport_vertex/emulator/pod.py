@@ -9,6 +9,8 @@ Only the standard library, and started by its path: `python pod.py FOLDER`. It r
     job_restarts, worker_restarts
                   how often that is done, and how often one replica is first started again alone
     preempt       seconds after which the machines of the job are taken away, once for each
+    keep          {"health": route} for a server: its one replica has a free port in AIP_HTTP_PORT, is asked there whether it
+                  is well, and is started again whenever it ends, after pauses that grow; null for a job
 
 and writes FOLDER/log.jsonl, one line for each line that a replica printed, and FOLDER/state.json. Its rules are those of
 docs.cloud.google.com/vertex-ai/docs/training/understanding-training-service: a replica that fails ends the job, unless its
@@ -26,6 +28,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -33,6 +36,8 @@ from typing import IO, Any, NamedTuple
 LONGEST = 256 * 1024  # bytes of an entry in Cloud Logging
 START_ERROR = 128  # the exit code of a container whose command cannot be started
 CANCELLED = 143
+FIRST_PAUSE, LONGEST_PAUSE, SETTLED = 0.5, 30.0, 600.0  # seconds; Kubernetes: 10 s, doubled up to 300 s, forgotten after 600 s
+ASK_SOON, ASK = 0.1, 2.0  # seconds between two questions of a server's health: until it is well, and then
 
 
 def moment() -> str:
@@ -40,7 +45,7 @@ def moment() -> str:
 
 
 class Event(NamedTuple):
-    """Something that happened: a replica's `generation`th start "ended" with `code`, or a "cancel" is asked for."""
+    """Something that happened: a replica's `generation`th start "ended" with `code` or is well ("health", 1) or not (0); or "cancel"."""
 
     kind: str
     replica: int = 0
@@ -142,6 +147,49 @@ class Replica:
             self._signal(number)
 
 
+class Keeper:
+    """Of a server: where it listens, whether it is well, and when it is started again."""
+
+    def __init__(self, route: str, replica: Replica, events: queue.Queue[Event]) -> None:
+        self.state: dict[str, Any] = {"ready": False, "port": 0, "restarts": 0, "code": None}
+        self.due: float | None = None
+        self._route, self._replica, self._events = route, replica, events
+        self._pause, self._begun = FIRST_PAUSE, 0.0
+
+    def start(self) -> None:
+        (port,) = _free_ports(1)
+        self.state.update(port=port, ready=False)
+        self.due, self._begun = None, time.monotonic()
+        self._replica.spec["env"]["AIP_HTTP_PORT"] = str(port)
+        self._replica.start()
+        threading.Thread(target=self._ask, args=(f"http://127.0.0.1:{port}{self._route}", self._replica.generation), daemon=True).start()
+
+    def _ask(self, url: str, generation: int) -> None:
+        """Tell whenever its health changes, for as long as it runs."""
+        import urllib.request
+        from http.client import HTTPException
+
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        well = False
+        while self._replica.running and self._replica.generation == generation:
+            try:
+                with opener.open(url, timeout=10) as answer:
+                    now_well = answer.status == 200
+            except (OSError, HTTPException):
+                now_well = False
+            if now_well != well:
+                well = now_well
+                self._events.put(Event("health", self._replica.index, generation, int(well)))
+            time.sleep(ASK if well else ASK_SOON)
+
+    def ended(self, code: int) -> None:
+        """Begin the pause before it is started again."""
+        if time.monotonic() - self._begun >= SETTLED:
+            self._pause = FIRST_PAUSE
+        self.state.update(ready=False, code=code, restarts=self.state["restarts"] + 1)
+        self.due, self._pause = time.monotonic() + self._pause, min(2 * self._pause, LONGEST_PAUSE)
+
+
 class Pod:
     """All replicas, and what becomes of the job."""
 
@@ -157,6 +205,8 @@ class Pod:
         self.preempted: set[int] = set()
         self.deadline = time.monotonic() + self.spec["timeout"] if self.spec["timeout"] is not None else None
         self.preempt_at: list[float] = []
+        keep = self.spec.get("keep")
+        self.keeper = Keeper(keep["health"], self.replicas[0], self.events) if keep else None
 
     def tell(self, **state: Any) -> None:
         """Write how it stands, whole or not at all."""
@@ -172,8 +222,11 @@ class Pod:
         self.log.write("service", "INFO", "Job is running.")
         self.tell()
         self.preempt_at = sorted(time.monotonic() + seconds for seconds in self.spec["preempt"])
-        for replica in self.replicas:
-            replica.start()
+        if self.keeper:
+            self._keep(self.keeper.start)
+        else:
+            for replica in self.replicas:
+                replica.start()
         outcome, replica_name, code = self._follow()
         self._end_all()
         said = "Job completed successfully." if outcome == "succeeded" else f"Job {outcome}."
@@ -187,6 +240,9 @@ class Pod:
             try:
                 event = self.events.get(timeout=self._patience())
             except queue.Empty:
+                if self.keeper and self.keeper.due is not None and time.monotonic() >= self.keeper.due:
+                    self._keep(self.keeper.start)
+                    continue
                 if self.deadline is not None and time.monotonic() >= self.deadline:
                     return "timed out", "", 0
                 self._preempt()
@@ -194,13 +250,31 @@ class Pod:
             if event.kind == "cancel":
                 return "cancelled", "", 0
             replica = self.replicas[event.replica]
+            if self.keeper:
+                if event.generation == replica.generation:
+                    self._kept(self.keeper, event)
+                continue
             decided = self._ended(replica, event.code) if event.generation == replica.generation else None
             if decided is not None:
                 return decided
 
+    def _keep(self, change: Callable[[], None]) -> None:
+        """Change what is known of a server, and tell it."""
+        change()
+        if self.keeper:
+            self.tell(**self.keeper.state)
+
+    def _kept(self, keeper: Keeper, event: Event) -> None:
+        if event.kind == "health":
+            self._keep(lambda: keeper.state.update(ready=bool(event.code)))
+        else:
+            self.log.write("service", "WARNING", f"The container exited with a status of {event.code}. It is restarted.")
+            self._keep(lambda: keeper.ended(event.code))
+
     def _patience(self) -> float | None:
         """Seconds until the next thing that happens by the clock; None if there is none."""
         times = [*self.preempt_at[:1], *([self.deadline] if self.deadline is not None else [])]
+        times += [self.keeper.due] if self.keeper and self.keeper.due is not None else []
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _ended(self, replica: Replica, code: int) -> tuple[str, str, int] | None:
@@ -258,17 +332,22 @@ class Pod:
         self.events.put(Event("cancel"))
 
 
+def _free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens at now, no two the same."""
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    found = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return found
+
+
 def _join(replicas: list[dict[str, Any]]) -> None:
     """Give every replica an address, and tell each the addresses of all, in the form of CLUSTER_SPEC."""
     cluster: dict[str, list[str]] = {}
-    probes = []
-    for replica in replicas:
-        probe = socket.socket()
-        probe.bind(("127.0.0.1", 0))
-        probes.append(probe)
-        cluster.setdefault(replica["pool"], []).append(f"127.0.0.1:{probe.getsockname()[1]}")
-    for probe in probes:
-        probe.close()
+    for replica, port in zip(replicas, _free_ports(len(replicas)), strict=False):
+        cluster.setdefault(replica["pool"], []).append(f"127.0.0.1:{port}")
     for replica in replicas:
         task = {"type": replica["pool"], "index": replica["index"], "trial": replica["trial"]}
         replica["env"]["CLUSTER_SPEC"] = json.dumps({"cluster": cluster, "environment": "cloud", "task": task})

@@ -291,6 +291,8 @@ def _matches(found: Any, operator: str, value: str) -> bool:
         return _has(found, value)
     if found is None:
         return operator == "!=" and value != ""
+    if isinstance(found, list) and operator == "=":  # as Cloud Build has it for tags
+        return value in found
     if isinstance(found, bool):
         return compared(operator, str(found).lower(), value.lower())
     if isinstance(found, int | float):

@@ -58,6 +58,7 @@ class VertexRunning:
         fields = {
             "staging": f"gs://{project}-mlport/mlport",
             "server_image": f"{LOCATION}-docker.pkg.dev/{project}/mlport/server:latest",
+            "build_repository": f"{LOCATION}-docker.pkg.dev/{project}/mlport",
             "proxy": access.proxy,
             "ca": str(access.ca),
             "credentials": str(credentials),

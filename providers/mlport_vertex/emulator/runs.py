@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -84,11 +85,19 @@ class Runs:
     def _look_at_all(self) -> None:
         launched = 0
         for _, run in list(self._place.documents.list(RUNS))[::-1]:
+            if "engine" not in run and launched >= LAUNCHES:
+                continue
+            launched += "engine" not in run
+            step = self._advance if "engine" in run else self._launch
+            self._place.tries(run["name"], partial(step, run), partial(self._give_up, run))
+
+    def _give_up(self, run: Json) -> None:
+        """A run at which the emulator failed too often ends, and with it what runs for it."""
+        try:
             if "engine" in run:
-                self._advance(run)
-            elif launched < LAUNCHES:
-                launched += 1
-                self._launch(run)
+                self._place.engine.session.jobs.cancel(run["engine"])
+        finally:
+            self._finish(run["name"], "JOB_STATE_FAILED", LOST)
 
     def _launch(self, run: Json) -> None:
         name = run["name"]
@@ -104,8 +113,7 @@ class Runs:
             self._finish(name, "JOB_STATE_FAILED", error)
             return
         _write(folder / "pod.json", manifest)
-        program = Path(containers.__file__).with_name("pod.py")
-        spec = JobSpec(name="custom-job", entrypoint=("python", "-I", "-S", str(program), str(folder)), compute=SHARE)
+        spec = JobSpec(name="custom-job", entrypoint=("python", "-I", "-S", containers.POD, str(folder)), compute=SHARE)
         engine = self._place.engine.jobs.submit(spec, key=name).id
         self._place.documents.change(RUNS, name, lambda run: {**run, "engine": engine})
 
@@ -149,7 +157,7 @@ class Runs:
     def _error(self, name: str, pod: Json) -> ApiError:
         """Why it failed, in the words of Vertex AI's page on the training service; those of a timeout are a guess."""
         if pod["outcome"] == "lost":
-            return ApiError("INTERNAL", "Internal error occurred for the current attempt.")
+            return LOST
         if pod["outcome"] == "timed out":
             return ApiError("DEADLINE_EXCEEDED", "The job exceeded its timeout.")
         reason = "StartError" if pod["code"] == 128 else "Error"
@@ -174,6 +182,7 @@ class Runs:
 
 
 CANCELED = ApiError("CANCELLED", "CANCELED")
+LOST = ApiError("INTERNAL", "Internal error occurred for the current attempt.")
 
 
 def folder_of(place: Place, name: str) -> Path:

@@ -31,10 +31,17 @@ class Predictor:
         self._model = model
 
     def predict(self, instances: Any, params: Any = None) -> Any:
-        """One prediction an instance, for an array of any shape that the model takes."""
+        """One prediction an instance, for an array of any shape that the model takes; instances that are objects are an array of dicts."""
         import numpy as np
 
-        return np.asarray(self._model.predict(np.asarray(instances))).tolist()
+        return np.asarray(self._model.predict(np.asarray(_rows(instances)))).tolist()
+
+
+def _rows(instances: Any) -> Any:
+    """What was sent: the server makes a table of objects, in which a NaN stands for a name that one of them has not."""
+    if not hasattr(instances, "to_dict"):
+        return instances
+    return [{name: value for name, value in row.items() if value == value} for row in instances.to_dict("records")]
 
 
 def _load_pyfunc(path: str) -> Predictor:

@@ -47,6 +47,8 @@ def translated(query: str, parameters: list[Json], locate: Locate) -> Statement:
     kind = "SELECT" if isinstance(statement, exp.Query) else CHANGES.get(type(statement), "")
     if not kind:
         raise SqlProblem(f"The emulator runs SELECT, INSERT, UPDATE and DELETE, not {statement.key.upper()}.")
+    if statement.args.get("returning"):  # the parser takes it, and BigQuery has no such clause
+        raise SqlProblem("Syntax error: Expected end of input but got keyword RETURNING")
     if kind == "SELECT":
         _name_columns(statement)
     _point_tables(statement, locate)

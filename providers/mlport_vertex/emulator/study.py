@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from mlport import JobSpec, Range, SweepSpec
 from mlport.specs import Stopping
-from mlport.sweeping.ledger import Trial, TrialState
+from mlport.spi import Trial, TrialState
 from mlport.sweeping.stopping import behind
 from mlport.sweeping.suggesting import suggest
 
@@ -22,6 +23,7 @@ Point = dict[str, Any]
 
 ALGORITHMS = {"GRID_SEARCH": "grid", "RANDOM_SEARCH": "random"}
 VALUE_SPECS = ("doubleValueSpec", "integerValueSpec", "categoricalValueSpec", "discreteValueSpec")
+MOST_VALUES, LEAST_GAP = 1000, 1e-10  # the description of DiscreteValueSpec.values
 TESTED = 1  # so many trials must have ended before any is ended early; Vertex AI does not say
 
 
@@ -50,6 +52,10 @@ def _parameter_problems(parameter: Json, at: str, algorithm: str) -> list[tuple[
         return [(f"{at}.conditional_parameter_specs", "The emulator has no conditional parameters.")]
     if algorithm == "GRID_SEARCH" and specs == ["doubleValueSpec"]:
         return [(f"{at}.double_value_spec", "Grid search needs parameters that are INTEGER, CATEGORICAL or DISCRETE.")]
+    values = parameter[specs[0]].get("values", ()) if specs == ["discreteValueSpec"] else ()
+    if len(values) > MOST_VALUES or any(after - before < LEAST_GAP for before, after in pairwise(values)):
+        said = f"Values must be in increasing order, at least {LEAST_GAP:g} apart, and at most {MOST_VALUES}."
+        return [(f"{at}.discrete_value_spec.values", said)]
     low, high = _bounds(parameter[specs[0]])
     if low > high:
         return [(f"{at}.{'double' if specs == ['doubleValueSpec'] else 'integer'}_value_spec", "min_value must not be above max_value.")]
@@ -185,4 +191,4 @@ def arguments(parameters: Sequence[Json]) -> list[str]:
 
 
 def _said(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

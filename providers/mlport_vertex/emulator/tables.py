@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -256,6 +256,13 @@ class Tables:
         with self.cursor() as cursor:
             sql = f"SELECT * FROM {named(project, dataset, table)} LIMIT {int(most)} OFFSET {int(start)}"  # noqa: S608
             return list(cursor.sql(sql).to_arrow_table().to_pylist())
+
+    def stream(self, project: str, dataset: str, table: str, most: int) -> Iterator[list[Json]]:
+        """All rows as they are now, at most so many at a time. Raises TableError: no such table."""
+        self.table(project, dataset, table)
+        with self.cursor() as cursor:
+            for batch in cursor.sql(f"SELECT * FROM {named(project, dataset, table)}").to_arrow_reader(most):  # noqa: S608
+                yield batch.to_pylist()
 
     # ---------------------------------------------------------------- results of queries
 

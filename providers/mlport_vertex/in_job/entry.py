@@ -1,15 +1,16 @@
 """The first program of a job's container: runs the attempts through the runner, and keeps what they leave in Cloud Storage.
 
-    python entry.py FOLDER            # the unpacked package; MLPORT_MANIFEST has the work, or the gs:// address of it
+    python entry.py FOLDER [--NAME=VALUE ...]   # the unpacked package; MLPORT_MANIFEST has the work, or the gs:// address of it
 
-Under the run's address (`run` of the work) it keeps, for each node RANK:
+The arguments are the parameters that Vertex AI chose for a trial of a sweep. Under the run's address (`run` of the work; of a
+trial the folder of its own that Vertex AI makes of it) it keeps, for each node RANK:
 
     attempts/RANK/NNN         made when an attempt begins, only if it is not there
     attempts/RANK/NNN.failed  made when that attempt has failed
     nodes/RANK.json           how the node ended: result.json of the runner, and `attempt`. Nothing runs after this is there
     metrics.jsonl             what the program of node 0 logged so far
     checkpoint/, outputs/     of node 0
-    cancel                    made by who cancels; without it SIGTERM is a preemption
+    cancel                    made by who cancels; without it SIGTERM is a preemption. Of a sweep's at its address, for all trials
 
 Vertex AI starts a container again that exits with an error, as often as it likes
 (https://docs.cloud.google.com/vertex-ai/docs/training/understanding-training-service): so a start after nodes/RANK.json is
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from mlport_vertex.in_job.gcs import Storage
+    from mlport_vertex.in_job.trial import Reporter, params_of
 
     Json = dict[str, Any]
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     from gcs import Storage
+    from trial import Reporter, params_of
 
 METRICS_SECONDS = 2.0
 CHECKPOINT_SECONDS = 30.0
@@ -78,7 +81,9 @@ class Node:
         self.output = Output()
         self.node = node_of(os.environ.get("CLUSTER_SPEC"))
         self.rank: int = self.node["rank"]
-        self.run: str = work["run"]
+        sweep = work.get("sweep")
+        self.run: str = trial_run() if sweep else work["run"]
+        self.reporter = Reporter(sweep["metric"], runner().parse_metrics) if sweep and self.rank == 0 else None
         self.metrics = os.path.join(folder, "metrics.jsonl")
         self.stopped = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -99,13 +104,19 @@ class Node:
                 return self.end({"state": "FAILED", "cause": "lost", "reason": "the machine was lost too often", "attempt": failed})
             result = refused or self.attempt(number)
             result["attempt"] = number
-            if self.stopped and result["state"] == "CANCELLED" and self.storage.get(f"{self.run}/cancel") is None:
-                return STATUS["CANCELLED"]  # a preemption: Vertex AI may start the container again, elsewhere
+            if self.stopped and result["state"] == "CANCELLED" and not self.was_cancelled():
+                if self.rank == 0:
+                    self.keep_metrics()
+                return STATUS["CANCELLED"]  # a preemption: Vertex AI may start the container again, elsewhere; or the end of a trial
             failed += result["state"] == "FAILED"
             if result["state"] != "FAILED" or failed > self.work["retries"] or result.get("cause") in FINAL:
                 return self.end(result)
             self.storage.put(f"{self.run}/attempts/{self.rank}/{number:03d}.failed", b"")
             self.output.say("attempt {} of {} failed: {}".format(failed, self.work["retries"] + 1, result.get("reason")))
+
+    def was_cancelled(self) -> bool:
+        """Whether somebody asked for the end, of this job or of the sweep that it is a trial of."""
+        return any(self.storage.get(f"{run}/cancel") is not None for run in {self.run, self.work["run"]})
 
     def begin(self) -> tuple[int | None, int]:
         """Take the next attempt's number, None if there may be no further one; and how many have failed."""
@@ -204,6 +215,7 @@ class Node:
         self._child = None
         ended.set()
         syncing.join()
+        self.report(final=True)
         return child.returncode
 
     def stop(self, number: int, frame: FrameType | None) -> None:
@@ -219,7 +231,16 @@ class Node:
             now = os.path.getsize(self.metrics) if os.path.exists(self.metrics) else -1
             if now != size:
                 size = now
+                self.report()
                 self.keep_metrics()
+
+    def report(self, *, final: bool = False) -> None:
+        """Tell Vertex AI's tuner what a trial logged of the metric; a failure is told, and the next try may succeed."""
+        try:
+            if self.reporter is not None and os.path.exists(self.metrics):
+                self.reporter.report(self.metrics, final=final)
+        except OSError as error:
+            self.output.say(f"the metric could not be reported to Vertex AI's tuner: {error}")
 
     def keep_metrics(self) -> None:
         """Copy the metrics; a failure is told, and the next copy may succeed."""
@@ -286,6 +307,21 @@ def node_of(cluster: str | None) -> Json:
     return {"rank": rank, "count": max(1, len(first) + len(rest)), "main_address": host, "main_port": int(port)}
 
 
+def runner() -> Any:
+    """Mlport's runner, which lies beside this file in the package."""
+    from importlib import import_module
+
+    return import_module("mlport_runner")
+
+
+def trial_run() -> str:
+    """Where a trial keeps what it leaves: the base output directory that Vertex AI makes for it.
+
+    AIP_MODEL_DIR is `model/` below that: the description of CustomJobSpec.baseOutputDirectory.
+    """
+    return os.environ["AIP_MODEL_DIR"].rstrip("/").rpartition("/")[0]
+
+
 def job_id(token: str) -> str:
     """The job's id as mlport spells it; its token where Vertex AI does not tell."""
     number = os.environ.get("CLOUD_ML_JOB_ID")
@@ -306,13 +342,16 @@ def work_of(text: str, storage: Storage) -> Json:
     return work
 
 
-def main(folder: str) -> int:
-    """Do the work; the exit status."""
+def main(folder: str, *words: str) -> int:
+    """Do the work; the exit status. `words` are the arguments that Vertex AI adds."""
     storage = Storage()
-    node = Node(work_of(os.environ["MLPORT_MANIFEST"], storage), folder, storage)
+    work = work_of(os.environ["MLPORT_MANIFEST"], storage)
+    if "sweep" in work:
+        work["params"] = {**work["params"], **params_of(words, work["sweep"]["space"])}
+    node = Node(work, folder, storage)
     signal.signal(signal.SIGTERM, node.stop)
     return node.perform()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -66,7 +66,7 @@ def emulate(cli: Cli, name: str, program: tuple[str, ...], port: int, state: Pat
 
             raise missing_extra(name, error) from error
         if program:
-            cli.ctx.exit(_run(program, ready))
+            cli.ctx.exit(_run(program, ready, stop))
         line = json.dumps(ready.to_json())
         announce(folder, line)
         print(line, flush=True)
@@ -92,19 +92,30 @@ class Stop:
 
     def __init__(self) -> None:
         self._asked = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
 
     def __call__(self, number: int, frame: object) -> None:
         self._asked.set()
+        if self._child is not None and number == signal.SIGTERM:  # a terminal's Ctrl-C reaches the child, too
+            self._child.terminate()
+
+    def outlast(self, child: subprocess.Popen[bytes]) -> int:
+        """The exit status of a child, which is told when we are asked to stop."""
+        self._child = child
+        if self._asked.is_set():
+            child.terminate()
+        return child.wait()
 
     def wait(self, seconds: float) -> bool:
         """Whether it was asked to stop, at the latest after so many seconds."""
         return self._asked.wait(seconds)
 
 
-def _run(program: tuple[str, ...], ready: Ready) -> int:
+def _run(program: tuple[str, ...], ready: Ready, stop: Stop) -> int:
     """The exit status of a program that was given the emulator's variables; 127 where there is no such program."""
     try:
-        return subprocess.call(program, env={**os.environ, **ready.environment})
+        with subprocess.Popen(program, env={**os.environ, **ready.environment}) as child:
+            return stop.outlast(child)
     except OSError as error:
         print(f"error: {shlex.join(program)}: {error.strerror}", file=sys.stderr)
         return 127

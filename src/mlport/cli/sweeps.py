@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlport.specs import SweepSpec
     from mlport.sweeps import Sweep, SweepStatus, Trial
 
-COLUMNS = ("id", "state", "trials", "metric", "best", "began", "reason")
+COLUMNS = ("id", "state", "trials", "metric", "best", "began", "road", "reason")
 TRIAL_COLUMNS = ("number", "state", "value", "params", "job_id", "reason")
 
 
@@ -31,13 +31,15 @@ def sweeps() -> None:
 
 @sweeps.command("run", example="mlport sweeps run sweep.toml --set max_trials=20 --set job.params.epochs=5 --json")
 @file_options
-@click.option("--no-wait", is_flag=True, help="Only store it: `mlport agent` or `mlport sweeps wait` takes it forward.")
+@click.option(
+    "--no-wait", is_flag=True, help="Only start it; where trials are mlport's own, `mlport agent` or `sweeps wait` takes it forward."
+)
 @pass_cli
 def run(cli: Cli, file: str, sets: tuple[tuple[str, str], ...], key: str | None, dry_run: bool, no_wait: bool) -> None:
     """Run the sweep that FILE describes, to its end.
 
     A SweepSpec as TOML or JSON, at the top level or under [sweep]; its job may be the name of a job's file. Trials are jobs.
-    Interrupted or killed, it goes on when it is waited for again.
+    Interrupted or killed, it goes on when it is waited for again; with a vendor's own tuner it goes on by itself.
     """
     from mlport.cli import specfile
 
@@ -53,7 +55,8 @@ def run(cli: Cli, file: str, sets: tuple[tuple[str, str], ...], key: str | None,
         cli.out.document(_view(sweep.status()))
     else:
         click.echo(sweep.id)
-        cli.out.note(f"`{cli.again(f'sweeps wait {sweep.id}')}` or `mlport agent` takes it forward")
+        forward = "waits for its end" if sweep.road == "native" else "or `mlport agent` takes it forward"
+        cli.out.note(f"`{cli.again(f'sweeps wait {sweep.id}')}` {forward}")
 
 
 @sweeps.command("wait", example="mlport sweeps wait digits-4f2a9c01 --timeout 1h")
@@ -61,7 +64,7 @@ def run(cli: Cli, file: str, sets: tuple[tuple[str, str], ...], key: str | None,
 @click.option("--timeout", type=SPAN, help="Give up waiting after this long; what runs, runs on.")
 @pass_cli
 def wait(cli: Cli, sweep_id: str, timeout: timedelta | None) -> None:
-    """Take a sweep forward to its end."""
+    """Take or follow a sweep to its end."""
     _until_end(cli, cli.client.sweeps.get(sweep_id), timeout)
 
 
@@ -70,7 +73,9 @@ def wait(cli: Cli, sweep_id: str, timeout: timedelta | None) -> None:
 @pass_cli
 def list_(cli: Cli, limit: int | None) -> None:
     """List sweeps, newest first."""
-    found = (_row(cli.client.sweeps.get(each.id).status()) for each in cli.client.sweeps.list())
+    from mlport.sweeps import Sweep
+
+    found = (_row(Sweep(each.id, cli.client, each.road).status()) for each in cli.client.sweeps.list())
     cli.out.table(found, COLUMNS, empty="no sweeps yet", limit=limit)
 
 
@@ -117,9 +122,9 @@ def cancel(cli: Cli, sweep_id: str) -> None:
 @click.argument("sweep_ids", metavar="ID...", nargs=-1, required=True)
 @pass_cli
 def delete(cli: Cli, sweep_ids: tuple[str, ...]) -> None:
-    """Forget ended sweeps; the jobs that were their trials stay.
+    """Forget ended sweeps.
 
-    An absent one is fine.
+    Trials that were mlport's own jobs stay; those of a vendor's tuner go, with what they left. An absent sweep is fine.
     """
     for sweep_id in sweep_ids:
         cli.client.sweeps.delete(sweep_id)
@@ -135,7 +140,7 @@ def _until_end(cli: Cli, sweep: Sweep, timeout: timedelta | None = None) -> None
 
 def _describe(status: SweepStatus) -> str:
     found = f"best {status.best.value:g} with {cell(status.best.params)}" if status.best else "no value yet"
-    return f"{sum(status.counts.values())} of {status.record.spec.trials} trials ({cell(status.counts)}), {found}"
+    return f"{sum(status.counts.values())} of {status.planned} trials ({cell(status.counts)}), {found}"
 
 
 def _brief(trial: Trial) -> dict[str, Any]:
@@ -143,20 +148,21 @@ def _brief(trial: Trial) -> dict[str, Any]:
 
 
 def _row(status: SweepStatus) -> dict[str, Any]:
-    spec = status.record.spec
     return {
         "id": status.id,
-        "name": spec.name,
+        "name": status.name,
         "state": status.state,
-        "reason": status.record.reason,
-        "began": status.record.began,
-        "ended": status.record.ended,
-        "algorithm": spec.algorithm,
-        "metric": f"{spec.metric} ({spec.direction})",
+        "native_state": status.native_state,
+        "road": status.road,
+        "reason": status.reason,
+        "began": status.began,
+        "ended": status.ended,
+        "algorithm": status.algorithm,
+        "metric": f"{status.metric} ({status.direction})",
         "trials": status.counts,
         "best": status.best.value if status.best else None,
     }
 
 
 def _view(status: SweepStatus) -> dict[str, Any]:
-    return {**_row(status), "best": _brief(status.best) if status.best else None, "seed": status.record.seed}
+    return {**_row(status), "best": _brief(status.best) if status.best else None, "seed": status.seed}

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -97,6 +98,7 @@ def _start(name: str, folder: Path) -> dict[str, Any]:
     )
     if found is None:
         raise UnavailableError(f"the {name} emulator did not start", hint=f"its log says why: {folder / LOG}")
+    threading.Thread(target=child.wait, name=f"collect-{child.pid}", daemon=True).start()  # it may end before us, and outlive us
     return found
 
 

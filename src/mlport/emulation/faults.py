@@ -29,7 +29,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -99,6 +99,11 @@ class Faults:
         with self._lock:
             self._random = random.Random(file.seed)  # noqa: S311 - chance that must be repeatable
             self._rules = [_Counted(rule) for rule in file.fault]
+
+    def told(self) -> list[dict[str, Any]]:
+        """The rules in force, each with how many calls it matched (`matched`) and how often it struck (`done`)."""
+        with self._lock:
+            return [{**counted.rule.model_dump(), "matched": counted.matched, "done": counted.done} for counted in self._rules]
 
     def befall(self, method: str, path: str, host: str = "") -> Sequence[Rule]:
         """The faults of one call."""

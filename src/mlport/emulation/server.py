@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -25,13 +26,14 @@ from mlport.emulation.background import LOCK
 from mlport.emulation.calls import Call, Reply
 from mlport.emulation.faults import FaultFile, Faults
 from mlport.emulation.front_door import Backend, FrontDoor
+from mlport.emulation.ports import Ports, listening
 from mlport.emulation.spi import Emulator
 from mlport.errors import ConfigError
 
 THREADS = 48  # calls answered at once; more wait
 IN_MEMORY = 4 << 20  # bytes of a body that are not written to disk
 CHUNK = 1 << 20
-FAULTS_PATH = "/_emulator/faults"  # GET tells the rules, PUT sets them; on the direct address only
+FAULTS_PATH = "/_emulator/faults"  # GET tells the rules and how often each struck, PUT sets them; on the direct address only
 T = TypeVar("T")
 
 
@@ -72,9 +74,10 @@ class Ready:
 def serve(
     emulators: Mapping[str, Emulator], folder: Path, faults: FaultFile | None = None, *, port: int = 0, keep: bool = True
 ) -> Iterator[Ready]:
-    """Run emulators in this process until the block ends. `port` is that of the front door; 0 takes a free one.
+    """Run emulators in this process until the block ends. `port` is that of the front door.
 
-    What they do goes on after the block and is found again by the next run in that folder, unless `keep` is False.
+    0 takes that of the last run in the folder, or a free one; the other ports are chosen in the same way. What they do goes on
+    after the block and is found again by the next run in that folder, unless `keep` is False.
 
     Raises:
         ConfigError: the port is taken, another process has the folder, or an emulator has no such fault.
@@ -101,7 +104,7 @@ def serve(
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Two processes that answered from one folder would each undo what the other did."""
-    with (folder / LOCK).open("w") as held:
+    with (folder / LOCK).open("a+", encoding="utf-8") as held:
         for pause in (0.05, 0.2, 0.5, None):  # who only looks whether anyone is here lets go at once
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,10 +112,20 @@ def _only_one(folder: Path) -> Iterator[None]:
             except BlockingIOError as error:
                 if pause is None:
                     raise ConfigError(
-                        f"{folder}: another emulator runs in this folder", hint="stop it, or choose another with --state"
+                        f"{folder}: another emulator runs in this folder{_holder(held)}", hint="stop it, or choose another with --state"
                     ) from error
                 time.sleep(pause)
+        held.truncate(0)
+        held.write(f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+        held.flush()
         yield
+
+
+def _holder(held: IO[str]) -> str:
+    """Who has the folder, as that process says itself."""
+    held.seek(0)
+    said = held.read().strip()
+    return f": {said}" if said else ""
 
 
 class _Loop:
@@ -139,16 +152,19 @@ async def _house(running: Mapping[str, Answering], folder: Path, port: int) -> A
     async with AsyncExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(THREADS, thread_name_prefix="emulator"))
         backends: dict[str, Backend] = {}
+        ports = Ports(folder)
         for name, answering in running.items():
-            http = await stack.enter_async_context(_http(answering, pool))
-            backends[name] = Backend(http, stack.enter_context(_grpc(answering)))
+            http = ports.keep(f"{name} http", await stack.enter_async_context(_http(answering, pool, ports.last(f"{name} http"))))
+            grpc = await stack.enter_async_context(_grpc(answering, ports.last(f"{name} grpc")))
+            backends[name] = Backend(http, ports.keep(f"{name} grpc", grpc) if grpc else None)
         authority = Authority(folder / "authority")
 
         def route(host: str) -> Backend | None:
             return next((backends[name] for name, answering in running.items() if answering.emulator.answers_for(host)), None)
 
         door = FrontDoor(authority, route)
-        proxy = f"http://127.0.0.1:{await door.start(port=port)}"
+        number = await door.start(port=port) if port else await listening(lambda free: door.start(port=free), ports.last("front door"))
+        proxy = f"http://127.0.0.1:{ports.keep('front door', number)}"
         stack.push_async_callback(door.close)
         ready = Ready(
             next(iter(running)) if len(running) == 1 else "all",
@@ -185,8 +201,8 @@ def _environment(running: Mapping[str, Answering], proxy: str, ca: Path, folder:
 
 
 @asynccontextmanager
-async def _http(answering: Answering, pool: ThreadPoolExecutor) -> AsyncIterator[int]:
-    """The emulator on a free port of loopback."""
+async def _http(answering: Answering, pool: ThreadPoolExecutor, last: int) -> AsyncIterator[int]:
+    """The emulator on a port of loopback: the last run's, or a free one."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as body:
@@ -195,7 +211,7 @@ async def _http(answering: Answering, pool: ThreadPoolExecutor) -> AsyncIterator
             body.seek(0)
             call = _call(request, body)
             try:
-                reply = _set_faults(call, answering.faults) if call.path == FAULTS_PATH else await _in(pool, answering, call)
+                reply = _faults(call, answering.faults) if call.path == FAULTS_PATH else await _in(pool, answering, call)
             except ResetConnection:
                 if request.transport is not None:
                     request.transport.abort()
@@ -205,8 +221,7 @@ async def _http(answering: Answering, pool: ThreadPoolExecutor) -> AsyncIterator
     runner = web.ServerRunner(web.Server(handle, access_log=None, auto_decompress=False), shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
+        await listening(lambda port: web.TCPSite(runner, "127.0.0.1", port).start(), last)
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
@@ -246,8 +261,10 @@ def _file_parts(reply: Reply) -> Iterator[bytes]:
             yield chunk
 
 
-def _set_faults(call: Call, faults: Faults) -> Reply:
+def _faults(call: Call, faults: Faults) -> Reply:
     """Rules are read and set over HTTP too, so that a test can change them while the emulator runs."""
+    if call.method == "GET":
+        return Reply.of({"fault": faults.told()})
     if call.method != "PUT":
         return Reply.of({"error": 'PUT a JSON object such as {"fault": []}'}, 405)
     try:
@@ -260,9 +277,9 @@ def _set_faults(call: Call, faults: Faults) -> Reply:
 # ---------------------------------------------------------------- gRPC
 
 
-@contextmanager
-def _grpc(answering: Answering) -> Iterator[int | None]:
-    """The emulator's gRPC services on a free port of loopback, None where it has none."""
+@asynccontextmanager
+async def _grpc(answering: Answering, last: int) -> AsyncIterator[int | None]:
+    """The emulator's gRPC services on a port of loopback, the last run's or a free one; None where it has none."""
     handlers = answering.emulator.grpc_handlers(answering)
     if not handlers:
         yield None
@@ -271,9 +288,16 @@ def _grpc(answering: Answering) -> Iterator[int | None]:
 
     server = grpc.server(ThreadPoolExecutor(THREADS, thread_name_prefix="grpc"), options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers(tuple(handlers))
-    port = server.add_insecure_port("127.0.0.1:0")
+
+    async def begin(port: int) -> int:
+        try:
+            return int(server.add_insecure_port(f"127.0.0.1:{port}"))
+        except RuntimeError as error:  # what gRPC says of a port that is taken
+            raise OSError(str(error)) from error
+
+    port = await listening(begin, last)
     server.start()
     try:
-        yield int(port)
+        yield port
     finally:
         server.stop(0.5).wait()

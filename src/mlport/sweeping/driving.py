@@ -19,8 +19,8 @@ from mlport.errors import ConflictError, MlportError, NotFoundError
 from mlport.jobs import again_later, secrets_of
 from mlport.journal import token_for
 from mlport.specs import JobSpec
-from mlport.spi import ABSENT, JobStatus, Plan, State
-from mlport.sweeping.ledger import Ledger, SweepRecord, SweepStatus, Trial, TrialState
+from mlport.spi import ABSENT, JobStatus, Plan, State, SweepStatus, Trial, TrialState
+from mlport.sweeping.ledger import Ledger, SweepRecord, status_of
 from mlport.sweeping.stopping import behind, curve_of
 from mlport.sweeping.suggesting import suggest
 
@@ -87,7 +87,7 @@ class Driver:
             if not over:
                 self._start_more(record, entries)
             record = self._settle(record, version, _trials(entries))
-        return SweepStatus(record, tuple(_trials(entries)))
+        return status_of(record, _trials(entries))
 
     # -------------------------------------------------------------- one trial
 

@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from mlport.errors import NotFoundError
-from mlport.fields import Scalar
 from mlport.specs import SweepSpec
-from mlport.spi import ABSENT, Facts, InputFact, Json, State, StateStore
+from mlport.spi import ABSENT, Facts, InputFact, Json, State, StateStore, SweepStatus, Trial, TrialState
 
 RECORDS, TRIALS = "sweeps/", "sweep-trials/"
-
-
-class TrialState(StrEnum):
-    """Where a trial is. A pruned one was ended early, for it fell behind."""
-
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    PRUNED = "PRUNED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One run of the sweep's job. `value` is the metric's last one; `curve` its (step, value), kept where trials are ended early.
-
-    `behind` says why it is to be ended early; `began` is when it was decided on, before its job was submitted.
-    """
-
-    number: int
-    params: Mapping[str, Scalar]
-    began: datetime
-    state: TrialState = TrialState.RUNNING
-    job_id: str | None = None
-    value: float | None = None
-    reason: str = ""
-    behind: str = ""
-    curve: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +32,27 @@ class SweepRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class SweepStatus:
-    """One look at a sweep."""
-
-    record: SweepRecord
-    trials: tuple[Trial, ...]
-
-    @property
-    def id(self) -> str:
-        return self.record.id
-
-    @property
-    def state(self) -> State:
-        return self.record.state
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many trials are in each state, without the states that none is in."""
-        return {state.value.lower(): count for state in TrialState if (count := sum(trial.state is state for trial in self.trials))}
-
-    @property
-    def best(self) -> Trial | None:
-        """The trial with the best value so far, the first of equals; pruned ones do not count."""
-        sign = 1 if self.record.spec.direction == "maximize" else -1
-        done = [trial for trial in self.trials if trial.state is TrialState.SUCCEEDED and trial.value is not None]
-        return max(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
+def status_of(record: SweepRecord, trials: Iterable[Trial] = ()) -> SweepStatus:
+    """One look at a stored sweep; `trials` in their order."""
+    spec = record.spec
+    return SweepStatus(
+        id=record.id,
+        name=spec.name,
+        state=record.state,
+        native_state="",
+        road="composed",
+        metric=spec.metric,
+        direction=spec.direction,
+        algorithm=spec.algorithm,
+        planned=spec.trials,
+        began=record.began,
+        ended=record.ended,
+        reason=record.reason,
+        seed=record.seed,
+        token=record.token,
+        labels=record.labels,
+        trials=tuple(trials),
+    )
 
 
 class Ledger:

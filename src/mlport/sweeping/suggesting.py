@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlport.errors import MissingExtraError
 from mlport.specs import Dimension, Range, SweepSpec
-from mlport.sweeping.ledger import Trial, TrialState
+from mlport.spi import Trial, TrialState
 from mlport.sweeping.space import Params, draw, grid, same
 
 if TYPE_CHECKING:

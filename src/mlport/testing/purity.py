@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import mlport
-from mlport.specs import DeploymentSpec, EndpointSpec, JobSpec, ModelRef, ModelSpec, Spec
+from mlport.capabilities import Capability, Level
+from mlport.specs import DeploymentSpec, EndpointSpec, JobSpec, ModelRef, ModelSpec, Spec, SweepSpec
 from mlport.spi import Facts
 
 DIGEST = "0" * 64
@@ -30,7 +31,13 @@ MODEL: dict[str, Any] = {
     "description": "",
 }
 REF = ModelRef(name="delays", version="3")
-SPECS: Mapping[str, type[Spec]] = {"job": JobSpec, "model": ModelSpec, "endpoint": EndpointSpec, "deployment": DeploymentSpec}
+SPECS: Mapping[str, type[Spec]] = {
+    "job": JobSpec,
+    "model": ModelSpec,
+    "endpoint": EndpointSpec,
+    "deployment": DeploymentSpec,
+    "sweep": SweepSpec,
+}
 OWN_PACKAGES = {"mlport", "pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
 ACTS = ("open", "socket.", "subprocess.", "os.", "import", "sqlite3.", "shutil.", "http.", "urllib.", "ctypes.")
 
@@ -49,6 +56,10 @@ def case(kind: str, **fields: Any) -> tuple[Spec, Facts]:
             }
             facts = Facts(bundle=DIGEST, bundle_bytes=1, git_commit="0" * 40, git_dirty=False, labels=labels, machine={})
             return JobSpec.model_validate({**job, **fields}), facts
+        case "sweep":
+            job_spec, facts = case("job")
+            search = {"space": {"depth": [2, 6]}, "metric": "auc", "direction": "maximize", "algorithm": "grid", **fields}
+            return SweepSpec.model_validate({"name": "search", "job": job_spec, **search}), facts
         case "model":
             return ModelSpec(name="delays", path="/model", tags={"a": "b"}), Facts(
                 model={"digest": DIGEST, "lineage": {}, "trusted": True}, labels=labels, machine={}
@@ -71,11 +82,17 @@ _ENDPOINT = {
 }
 
 
+def is_planned(client: mlport.Client, kind: str, spec: Spec) -> bool:
+    """Whether the provider can do it and plans it itself; the core plans sweeps where the provider has no tuner."""
+    supports = client.provider.supports(client.config)
+    is_ours = kind == "sweep" and supports[Capability.SWEEP].level is not Level.NATIVE
+    return not is_ours and all(supports[need].available for need in spec.requires())
+
+
 def plans(client: mlport.Client) -> dict[str, Any]:
     """The plan, as JSON, of each kind of spec that the provider can do."""
-    supports = client.provider.supports(client.config)
     cases = {kind: case(kind) for kind in SPECS}
-    possible = {kind: found for kind, found in cases.items() if all(supports[need].available for need in found[0].requires())}
+    possible = {kind: found for kind, found in cases.items() if is_planned(client, kind, found[0])}
     made = {kind: client.provider.plan(client.config, spec, facts).to_json() for kind, (spec, facts) in possible.items()}
     return dict(json.loads(json.dumps(made)))
 

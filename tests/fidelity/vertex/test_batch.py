@@ -127,7 +127,49 @@ def test_a_cancelled_job_writes_nothing(emulator: Ready, model: str) -> None:
         ({"model": "projects/p/locations/us-central1/models/none"}, "NOT_FOUND", "does not exist"),
         ({"dedicatedResources": None}, "INVALID_ARGUMENT", "automatic_resources"),
         ({"inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": ["/tmp/a"]}}}, "INVALID_ARGUMENT", "gs://"),
-        ({"inputConfig": {"instancesFormat": "tf-record", "gcsSource": {"uris": ["gs://a/b"]}}}, "UNIMPLEMENTED", "tf-record"),
+        (
+            {"inputConfig": {"instancesFormat": "parquet", "gcsSource": {"uris": ["gs://a/b"]}}},
+            "INVALID_ARGUMENT",
+            'Instance format "parquet" is not supported for Model',
+        ),
+        ({"inputConfig": {"instancesFormat": "bigquery", "gcsSource": {"uris": ["gs://a/b"]}}}, "INVALID_ARGUMENT", "bigquery_source"),
+        ({"inputConfig": {"instancesFormat": "jsonl"}}, "INVALID_ARGUMENT", "gcs_source"),
+        (
+            {"outputConfig": {"predictionsFormat": "csv", "gcsDestination": {"outputUriPrefix": "gs://a"}}},
+            "INVALID_ARGUMENT",
+            "[jsonl, bigquery]",
+        ),
+        (
+            {"outputConfig": {"predictionsFormat": "bigquery", "bigqueryDestination": {"outputUri": "gs://a"}}},
+            "INVALID_ARGUMENT",
+            "output_uri",
+        ),
+        (
+            {
+                "outputConfig": {"predictionsFormat": "bigquery", "bigqueryDestination": {"outputUri": "bq://p"}},
+                "instanceConfig": {"keyField": "k"},
+            },
+            "INVALID_ARGUMENT",
+            '"bigquery" output format does not support key_field.',
+        ),
+        (
+            {
+                "inputConfig": {"instancesFormat": "tf-record", "gcsSource": {"uris": ["gs://a/b"]}},
+                "instanceConfig": {"includedFields": ["a"]},
+            },
+            "UNIMPLEMENTED",
+            "tf.train.Example",
+        ),
+        ({"instanceConfig": {"instanceType": "row"}}, "INVALID_ARGUMENT", "instance_type"),
+        ({"generateExplanation": True}, "UNIMPLEMENTED", "explanations"),
+        ({"modelMonitoringConfig": {}}, "INVALID_ARGUMENT", "modelMonitoringConfig"),
+        (
+            {"dedicatedResources": {**COMPUTE, "startingReplicaCount": 3, "maxReplicaCount": 2}},
+            "INVALID_ARGUMENT",
+            "starting_replica_count",
+        ),
+        ({"manualBatchTuningParameters": {"batchSize": -1}}, "INVALID_ARGUMENT", "batch_size"),
+        ({"unmanagedContainerModel": {"artifactUri": "gs://a/b"}}, "INVALID_ARGUMENT", "Exactly one of"),
         ({"instanceConfig": {"includedFields": ["a"], "excludedFields": ["b"]}}, "INVALID_ARGUMENT", "included_fields"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vertex_jobs import create, ended, get, job, pool, refused, until
+from vertex_jobs import create, ended, get, job, pool, printed, refused, until
 from vertex_place import call
 
 from mlport.emulation.server import Ready
@@ -69,6 +69,14 @@ def test_a_grid_is_run_through_and_then_over(emulator: Ready) -> None:
     assert found["state"] == "JOB_STATE_SUCCEEDED"
 
 
+def test_discrete_values_reach_the_program_with_all_their_digits(emulator: Ready) -> None:
+    program = REPORTS.replace('x = float(given["x"])', 'x = float(given["x"]); print("x is", given["x"])')
+    parameter = {"parameterId": "x", "discreteValueSpec": {"values": [0.1, 1234567, 1e16]}}
+    found = ended(emulator, create(emulator, tuning(program, 3, 3, parameter, algorithm="GRID_SEARCH"), KIND)["name"])
+    said = [line for trial in found["trials"] for line in printed(emulator, trial["customJob"])]
+    assert sorted(said) == ["x is 0.1", "x is 10000000000000000", "x is 1234567"]
+
+
 def test_too_many_failed_trials_end_it(emulator: Ready) -> None:
     made = create(emulator, {**tuning("raise SystemExit(1)", 5, 1), "maxFailedTrialCount": 2}, KIND)
     found = ended(emulator, made["name"])
@@ -115,6 +123,10 @@ def test_a_trial_that_falls_behind_the_median_is_ended_early(emulator: Ready) ->
         (tuning(REPORTS, 1, 1, {"parameterId": "x"}), "Exactly one value spec must be set."),
         (tuning(algorithm="GRID_SEARCH"), "Grid search needs parameters that are INTEGER, CATEGORICAL or DISCRETE."),
         (tuning(REPORTS, 1, 1, {**X, "scaleType": "UNIT_LOG_SCALE"}), "A logarithmic scale needs min_value above 0."),
+        (
+            tuning(REPORTS, 1, 1, {"parameterId": "x", "discreteValueSpec": {"values": [2, 1]}}),
+            "discrete_value_spec.values; Message: Values must be in increasing order",
+        ),
         ({**tuning(), "studySpec": {"parameters": [X]}}, "study_spec.metrics; Message: Required field is not set."),
         ({**tuning(), "trialJobSpec": job(pool("", count=2))["jobSpec"]}, "trial_job_spec.worker_pool_specs[0].replica_count"),
     ],

@@ -126,7 +126,7 @@ class SampleJobs:
             data = stream.read()
         whole = data if ended else data[: data.rfind(b"\n") + 1]
         lines = whole.decode(errors="replace").removesuffix("\n").split("\n") if whole else ()
-        return LogPage(lines, str(start + len(whole)), ended)
+        return LogPage(lines, str(start + len(whole)), ended, caught_up=True)
 
     def cancel(self, job_id: str) -> None:
         folder = self._folder(job_id)

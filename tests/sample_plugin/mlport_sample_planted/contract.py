@@ -12,7 +12,7 @@ from mlport_sample.config import SampleConfig
 
 from mlport.capabilities import Capability, SupportMap, absent
 from mlport.specs import Spec
-from mlport.spi import Facts, Plan
+from mlport.spi import Facts, Plan, Session
 from mlport.state.sqlite import SqliteStateStore
 
 
@@ -51,6 +51,15 @@ class GapWithoutReason(SampleProvider):
 
     def supports(self, config: SampleConfig) -> SupportMap:
         return {**super().supports(config), Capability.JOB_SPOT: absent("")}
+
+
+class TunerUnsaid(SampleProvider):
+    """The session has a tuner that the capability map knows nothing of."""
+
+    def open(self, config: SampleConfig) -> Session:
+        session = super().open(config)
+        setattr(session, "sweeps", session.jobs)  # noqa: B010 - the role is optional: no class declares it
+        return session
 
 
 class SwapsBlindly(SqliteStateStore):

@@ -92,6 +92,7 @@ _CONTRACT = (
         ALLOWS,
     ),
     Bug(contract.GapWithoutReason, C.JOB_SPOT, "test_contract.py::test_supports_answers_for_every_capability_with_a_reason"),
+    Bug(contract.TunerUnsaid, C.SWEEP, "test_contract.py::test_a_tuner_of_its_own_is_a_role_just_where_sweeps_are_native"),
     Bug(contract.SwapsBlindly, None, "test_state.py::test_a_swap_of_what_is_no_longer_so_is_a_conflict", ALLOWS),
     Bug(jobs.SignatureDrifts, C.JOB_RUN, "test_contract.py::test_no_signature_drifts_from_the_interface[jobs]"),
     Bug(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlport_sample.jobs import SampleJobs
 from mlport_sample_planted.reading import LogOffByOne
 from mlport_sample_planted.release import PlantedProvider
 
@@ -27,6 +28,7 @@ from mlport.errors import (
 )
 from mlport.explain import explain
 from mlport.specs import EndpointSpec, ModelSpec
+from mlport.spi import LogPage
 from mlport.testing.waiting import eventually
 
 Writes = Callable[..., JobSpec]
@@ -100,15 +102,27 @@ def test_a_failure_shows_the_end_of_the_log(sample: mlport.Client) -> None:
     assert (caught.value.job_id, caught.value.state, job.result.exit_code) == (job.id, "FAILED", 3)
 
 
-@pytest.mark.parametrize("follow", [True, False])
-def test_a_log_whose_cursor_stands_still_is_not_read_for_ever(sample: mlport.Client, tmp_path: Path, *, follow: bool) -> None:
+def test_a_log_whose_cursor_stands_still_is_not_read_for_ever(sample: mlport.Client, tmp_path: Path) -> None:
     stop = tmp_path / "stop"
     script = f"import pathlib, time; print('one', flush=True)\nwhile not pathlib.Path({str(stop)!r}).exists(): time.sleep(0.02)"
     job = sample.jobs.submit(JobSpec(name="prints", entrypoint=("python", "-c", script)))
     with mlport.Client(PlantedProvider(LogOffByOne), sample.config) as faulty, pytest.raises(MlportError, match="never end"):
-        eventually(lambda: list(Job(job.id, faulty).logs(follow=follow)), bool, 60)
+        eventually(lambda: list(Job(job.id, faulty).logs(follow=True)), bool, 60)
     stop.touch()
     job.wait(60)
+
+
+def test_a_log_is_read_to_where_it_stood_however_fast_it_grows(sample: mlport.Client) -> None:
+    """The provider here prints one more line for each page that is read of it."""
+    job = sample.jobs.submit(JobSpec(name="prints", entrypoint=("true",))).wait(60)
+    with mlport.Client(PlantedProvider(EndlessLog), sample.config) as endless:
+        assert list(Job(job.id, endless).logs()) == ["line 0", "line 1"]
+
+
+class EndlessLog(SampleJobs):
+    def logs(self, job_id: str, *, after: str | None = None) -> LogPage:
+        number = int(after or 0)
+        return LogPage([f"line {number}"], str(number + 1), complete=False, caught_up=number > 0)
 
 
 def test_a_wait_that_is_over_leaves_the_job_alone(sample: mlport.Client) -> None:

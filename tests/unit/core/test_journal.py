@@ -174,6 +174,32 @@ def test_one_of_two_at_once_waits_for_the_other_and_gets_its_job(store: SqliteSt
     assert len(vendor.made) == 1
 
 
+def test_a_sender_that_takes_longer_than_lists_lag_is_not_taken_for_dead(store: SqliteStateStore) -> None:
+    lag, begun, may_end = 0.3, threading.Event(), threading.Event()
+    sent: list[str] = []
+
+    def slow() -> str:
+        begun.set()
+        may_end.wait(30)
+        sent.append("job")
+        return "job"
+
+    def once(send: Callable[[], str]) -> str:
+        return Journal(store, sleep=lambda _: None).once(TOKEN, plan(), send, lambda: None, name=str, recall=str, find_lag=lag, key="key")
+
+    answers: list[str] = []
+    sender = threading.Thread(target=lambda: answers.append(once(slow)))
+    sender.start()
+    assert begun.wait(30)
+    until = time.monotonic() + 3 * lag
+    while time.monotonic() < until:
+        with pytest.raises(AmbiguousError):
+            once(lambda: sent.append("another") or "another")
+    may_end.set()
+    sender.join(30)
+    assert (answers, sent, once(slow)) == (["job"], ["job"], "job")
+
+
 def test_a_refusal_frees_the_key_for_other_work(store: SqliteStateStore) -> None:
     vendor, journal = Vendor(LAG), Journal(store, sleep=lambda _: None)
 

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 import mlport
 from mlport import JobSpec, Range, State, Stopping, SweepSpec
 from mlport.errors import ConflictError, JobFailedError, NotFoundError, SpecError, UnavailableError
-from mlport.spi import Facts
+from mlport.spi import Facts, SweepStatus, Trial, TrialState
 from mlport.sweeping.driving import Driver, verdict
-from mlport.sweeping.ledger import Ledger, SweepRecord, SweepStatus, Trial, TrialState
+from mlport.sweeping.ledger import Ledger, SweepRecord, status_of
 from mlport.sweeping.space import draw, grid, same
 from mlport.sweeping.stopping import behind, value_at
 from mlport.sweeping.suggesting import suggest
@@ -224,8 +224,8 @@ def test_too_many_failed_trials_fail_the_sweep_and_cancel_the_rest(sample: mlpor
     with pytest.raises(JobFailedError, match=r"max_failures is 1.*trial") as caught:
         sample.sweeps.run(spec, timeout=60)
     states = Counter(each.state for each in sample.sweeps.get(caught.value.job_id).trials)
-    assert states[TrialState.CANCELLED] == 1
     assert states[TrialState.FAILED] >= 2
+    assert states[TrialState.CANCELLED] == 4 - states[TrialState.FAILED] >= 1, "one never ends by itself; another may not have failed yet"
 
 
 def test_a_trial_that_logs_no_such_metric_says_what_it_logged(sample: mlport.Client, sweep: Make) -> None:
@@ -462,4 +462,4 @@ def test_what_is_stored_comes_back_as_it_was(sample: mlport.Client, sweep: Make)
     one = replace(trial(3, value=0.5, x=1, y=True), curve=((1, 0.5),), behind="so", job_id="j")
     ledger.put(kept.id, one)
     assert ledger.trials(kept.id)[3][0] == one
-    assert SweepStatus(kept, (trial(0, value=1.0), trial(1, value=2.0), trial(2, value=2.0))).best == trial(1, value=2.0)
+    assert status_of(kept, (trial(0, value=1.0), trial(1, value=2.0), trial(2, value=2.0))).best == trial(1, value=2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -176,11 +177,37 @@ def test_work_is_ended_only_where_nothing_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_folder_and_a_port_are_for_one_at_a_time(ready: Ready, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="another emulator runs in this folder"), serve({"echo": Echo()}, tmp_path / "state"):
+    with (
+        pytest.raises(ConfigError, match=f"another emulator runs in this folder: process {os.getpid()} since 20"),
+        serve({"echo": Echo()}, tmp_path / "state"),
+    ):
         pass
     port = int(ready.proxy.rpartition(":")[2])
     with pytest.raises(ConfigError, match=f"--port {port}"), serve({"echo": Echo()}, tmp_path / "other", port=port):
         pass
+
+
+def test_the_ports_of_the_last_run_are_taken_again_where_they_are_free(tmp_path: Path) -> None:
+    def addresses(ready: Ready) -> tuple[str, str, str]:
+        return ready.proxy, ready.urls["echo"], ready.grpc["echo"]
+
+    with serve({"echo": Echo()}, tmp_path) as first:
+        before = addresses(first)
+    with serve({"echo": Echo()}, tmp_path) as second:
+        assert addresses(second) == before
+    with contextlib.ExitStack() as stack:
+        for address in before:
+            taken = stack.enter_context(socket.socket())
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", int(address.rpartition(":")[2])))
+            taken.listen()
+        with serve({"echo": Echo()}, tmp_path) as third:
+            assert not set(addresses(third)) & set(before)
+            after = addresses(third)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "ports.json").write_text('{"front door": "x"')
+    with serve({"echo": Echo()}, tmp_path) as fourth, serve({"echo": Echo()}, tmp_path / "elsewhere"):
+        assert addresses(fourth) == after
 
 
 # ---------------------------------------------------------------- faults
@@ -192,6 +219,17 @@ def put_faults(ready: Ready, *rules: dict[str, Any]) -> None:
     with requests.Session() as session:
         answer = session.put(f"{ready.urls['echo']}/_emulator/faults", json={"fault": rules})
     assert answer.status_code == 200, answer.text
+
+
+def test_how_often_each_fault_struck_is_told(ready: Ready) -> None:
+    import requests
+
+    put_faults(ready, {"match": "GET /cut", "effect": "error", "times": 1}, {"match": "GET /nobody", "effect": "reset"})
+    with requests.Session() as session:
+        for _ in range(2):
+            session.get(f"{ready.urls['echo']}/cut")
+        told = session.get(f"{ready.urls['echo']}/_emulator/faults").json()["fault"]
+    assert [(rule["match"], rule["matched"], rule["done"]) for rule in told] == [("GET /cut", 2, 1), ("GET /nobody", 0, 0)]
 
 
 def test_faults_strike_before_and_after_the_work(ready: Ready, echo: Echo) -> None:

@@ -94,7 +94,7 @@ def test_a_listing_of_many_jobs_is_quick(engine: Engine) -> None:
 
 def test_a_log_is_followed_line_by_line(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert logs.read_page(log, None, ended=False) == LogPage([], "0", complete=False)
+    assert logs.read_page(log, None, ended=False) == LogPage([], "0", complete=False, caught_up=True)
     log.write_bytes(b"one\ntwo\nthr")
     page = logs.read_page(log, None, ended=False)
     assert (page.lines, page.after, page.complete) == (["one", "two"], "8", False)

@@ -34,7 +34,7 @@ def test_it_runs_on_python_3_8_with_the_standard_library(text: str) -> None:
     tree = ast.parse(text, feature_version=(3, 8))
     names = {alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {(node.module or "").partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert names <= {*sys.stdlib_module_names, "gcs", "mlport_vertex"}, "mlport_vertex under TYPE_CHECKING only"
+    assert names <= {*sys.stdlib_module_names, "gcs", "trial", "mlport_vertex"}, "mlport_vertex under TYPE_CHECKING only"
 
 
 def test_a_package_is_named_by_its_content(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_package_is_named_by_its_content(tmp_path: Path) -> None:
     assert digest == hashlib.sha256(content).hexdigest()
     assert package(None)[1] != digest
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        assert archive.namelist() == ["entry.py", "gcs.py", "mlport_runner.py", "bundle.tar.gz", "wheels/x-1.whl"]
+        assert archive.namelist() == ["entry.py", "gcs.py", "trial.py", "mlport_runner.py", "bundle.tar.gz", "wheels/x-1.whl"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from mlport_vertex.emulator.place import Place
 from mlport_vertex.emulator.rest import RestService, Service
 from mlport_vertex.emulator.services import (
+    artifact_registry,
     batch,
+    cloud_build,
     cloud_scheduler,
     custom_jobs,
     endpoints,
@@ -38,7 +40,8 @@ def services(place: Place) -> Sequence[Service]:
         RestService(r"monitoring\.googleapis\.com", ("monitoring.v3",), metrics.handlers(place)),
         RestService(r"bigquery\.googleapis\.com", ("bigquery.v2",), tables.handlers(place)),
         RestService(r"cloudscheduler\.googleapis\.com", ("cloudscheduler.v1",), cloud_scheduler.handlers(place)),
-        RestService(r"cloudbuild\.googleapis\.com", ("cloudbuild.v1",), {}),  # it builds no images, and says so
+        RestService(r"cloudbuild\.googleapis\.com", ("cloudbuild.v1",), cloud_build.handlers(place)),
+        RestService(r"artifactregistry\.googleapis\.com", ("artifactregistry.v1",), artifact_registry.handlers(place)),
         RestService(r"cloudresourcemanager\.googleapis\.com", ("cloudresourcemanager.v1",), projects.handlers(place)),
         StorageService(place),
         Tokens(),

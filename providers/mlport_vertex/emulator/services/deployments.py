@@ -98,7 +98,7 @@ class Deployments:
             container, artifacts = registered["containerSpec"], registered.get("artifactUri", "")
             machine = deployment["deployedModel"].get("dedicatedResources", {}).get("machineSpec", {}).get("machineType", MACHINE)
             env = contract(deployment["endpoint"], deployment["id"], container, artifacts, machine)
-            if not self._serving.start(deployment["engine"], container, artifacts, env):
+            if not self._serving.start(deployment["engine"], container, artifacts, env, _told(deployment)):
                 return None
         except ApiError:
             work.tell(deploymentStage="FAILED_TO_DEPLOY")
@@ -213,6 +213,13 @@ class Deployments:
             return {**kept, "endpoint": {**body, "etag": etag(body)}}
 
         self._place.documents.change(ENDPOINTS, endpoint, change)
+
+
+def _told(deployment: Json) -> Json | None:
+    """Whose logs a container's output is, unless it is to have none."""
+    if deployment["deployedModel"].get("disableContainerLogging"):
+        return None
+    return {"endpoint": deployment["endpoint"], "id": deployment["id"]}
 
 
 def _given(deployed: Json, field: str) -> str:

@@ -1,4 +1,4 @@
-"""Cloud Logging: what jobs printed, and what was written by call.
+"""Cloud Logging: what jobs, deployed models and builds printed, and what was written by call.
 
 The form of a job's entries is that which `gcloud ai custom-jobs stream-logs` reads (its log_util.py) and public programs
 filter by; what the service itself says of a job, and in which words, is in part a guess.
@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from mlport.emulation.documents import Exists
 from mlport.emulation.faults import of_effect
 from mlport_vertex.emulator.api import Handler, Request
+from mlport_vertex.emulator.builds import LINES as BUILDS
 from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.filters import Holds, Path, compared, predicate
-from mlport_vertex.emulator.job_logs import entries_of
+from mlport_vertex.emulator.job_logs import ENDPOINT, entries_of, entries_of_deployments
 from mlport_vertex.emulator.place import Place, now
 from mlport_vertex.emulator.resources import moment, normal
 from mlport_vertex.emulator.runs import KIND as JOBS
@@ -46,13 +49,25 @@ def handlers(place: Place) -> Mapping[str, Handler]:
 
 
 def _found(place: Place, request: Request) -> Iterator[Json]:
-    """Every entry that the filter may hold for."""
-    wanted = str(request.body.get("filter", ""))
+    """Every entry that the filter may hold for, the oldest first; read only as far as is taken."""
+    return heapq.merge(*_sources(place, request), key=_rank)
+
+
+def _sources(place: Place, request: Request) -> Iterator[Iterable[Json]]:
+    """What there is, each source in order."""
+    wanted, after = str(request.body.get("filter", "")), _after(request.body)
+    since = max(_since(wanted), after[0] if after and not _descending(request.body) else "")
     for resource in request.body["resourceNames"]:
         project = resource.removeprefix("projects/").partition("/")[0]
-        for name in _jobs(place, normal(f"projects/{project}"), wanted):
-            yield from entries_of(place, name, project, _since(wanted))
-        yield from (entry for _, entry in place.documents.list(WRITTEN, f"projects/{project}/logs/"))
+        kind = _type(wanted)
+        if kind in ("", "ml_job"):
+            for name in _jobs(place, normal(f"projects/{project}"), wanted):
+                yield entries_of(place, name, project, since)
+        if kind in ("", ENDPOINT):
+            yield from entries_of_deployments(place, project, since)
+        if kind in ("", "build"):
+            yield sorted((entry for _, entry in place.documents.list(BUILDS, f"{normal(f'projects/{project}')}/")), key=_rank)
+        yield sorted((entry for _, entry in place.documents.list(WRITTEN, f"projects/{project}/logs/")), key=_rank)
 
 
 def _jobs(place: Place, project: str, wanted: str) -> Iterator[str]:
@@ -61,6 +76,12 @@ def _jobs(place: Place, project: str, wanted: str) -> Iterator[str]:
     for _, job in place.documents.list(JOBS, f"{project}/"):
         if not named or job["name"].rpartition("/")[2] in named:
             yield job["name"]
+
+
+def _type(wanted: str) -> str:
+    """The one type of resource that a filter asks for; empty where it may be any."""
+    found = re.findall(r'\bresource\.type\s*=\s*"?([\w./]+)', wanted) if _is_plain(wanted) else []
+    return found[0] if len(found) == 1 else ""
 
 
 def _is_plain(wanted: str) -> bool:
@@ -77,17 +98,16 @@ def _since(wanted: str) -> str:
 def _page(request: Request, entries: Iterator[Json]) -> Json:
     body = request.body
     said = predicate(str(body.get("filter", "")))
-    descending = _descending(str(body.get("orderBy", "")))
-    lag = of_effect(request.call.befallen, "lag")
-    chosen = sorted((entry for entry in entries if said(_holds(entry)) and not _lags(entry, lag)), key=_rank, reverse=descending)
-    after = _after(body)
-    if after is not None:
-        chosen = [entry for entry in chosen if (_rank(entry) < after if descending else _rank(entry) > after)]
-    if of_effect(request.call.befallen, "empty") and chosen:
-        return {"nextPageToken": _token(body, after or ("~" if descending else "", ""))}
     size = min(int(body.get("pageSize") or DEFAULT_PAGE), LARGEST_PAGE)
     if size < 0:
         raise ApiError("INVALID_ARGUMENT", "page_size must not be negative")
+    descending = _descending(body)
+    lag, after = of_effect(request.call.befallen, "lag"), _after(body)
+    left = (entry for entry in entries if after is None or (_rank(entry) < after if descending else _rank(entry) > after))
+    held = (entry for entry in left if said(_holds(entry)) and not _lags(entry, lag))
+    chosen = heapq.nlargest(size + 1, held, key=_rank) if descending else list(islice(held, size + 1))
+    if of_effect(request.call.befallen, "empty") and chosen:
+        return {"nextPageToken": _token(body, after or ("~" if descending else "", ""))}
     answer: Json = {"entries": chosen[:size]} if chosen else {}
     return {**answer, "nextPageToken": _token(body, _rank(chosen[size - 1]))} if len(chosen) > size else answer
 
@@ -101,7 +121,8 @@ def _rank(entry: Json) -> tuple[str, str]:
     return entry["timestamp"], entry["insertId"]
 
 
-def _descending(order: str) -> bool:
+def _descending(body: Json) -> bool:
+    order = str(body.get("orderBy", ""))
     if order.strip() not in ("", "timestamp", "timestamp asc", "timestamp desc"):
         raise ApiError("INVALID_ARGUMENT", f'order_by: "timestamp asc" and "timestamp desc" are allowed, not "{order}"')
     return order.strip().endswith("desc")

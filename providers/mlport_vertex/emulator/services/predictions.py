@@ -1,4 +1,4 @@
-"""aiplatform: :predict and :rawPredict of endpoints, answered by the models that are deployed on them."""
+"""aiplatform: :predict, :rawPredict, :streamRawPredict and invoke of endpoints, answered by the models that are deployed on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlport_vertex.emulator.api import Handler, Request
 from mlport_vertex.emulator.errors import OF_STATUS, ApiError, not_found
 from mlport_vertex.emulator.observed import Observed, Seen
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.registry import DEPLOYMENTS
+from mlport_vertex.emulator.registry import DEPLOYMENTS, Registry
 from mlport_vertex.emulator.resources import normal
 from mlport_vertex.emulator.serving import Serving
 from mlport_vertex.emulator.traffic_log import LAG, TrafficLog
@@ -32,14 +32,20 @@ _dumps = partial(json.dumps, separators=(",", ":"))
 def handlers(place: Place) -> Mapping[str, Handler]:
     """The methods by their ids."""
     predictions = Predictions(place)
-    return {f"{PREFIX}.predict": predictions.predict, f"{PREFIX}.rawPredict": predictions.raw_predict}
+    return {
+        f"{PREFIX}.predict": predictions.predict,
+        f"{PREFIX}.rawPredict": predictions.raw_predict,
+        f"{PREFIX}.streamRawPredict": predictions.raw_predict,  # the answer comes in one piece
+        f"{PREFIX}.invoke.invoke": predictions.invoke,
+        f"{PREFIX}.deployedModels.invoke.invoke": predictions.invoke,
+    }
 
 
 class Predictions:
     """What the methods do."""
 
     def __init__(self, place: Place) -> None:
-        self._place, self._serving, self._log = place, Serving(place), TrafficLog(place)
+        self._place, self._serving, self._log, self._registry = place, Serving(place), TrafficLog(place), Registry(place)
         self._observed = Observed(place.folder / "observed")
 
     def predict(self, request: Request) -> Json:
@@ -67,18 +73,27 @@ class Predictions:
         sent, content_type = _raw(request)
         response = self._ask(request, endpoint, deployment, sent, {"content-type": content_type})
         self._keep(request, endpoint, deployment, [sent.decode("utf-8", "replace")], [response.data.decode("utf-8", "replace")])
-        headers = {
-            "content-type": response.headers.get("content-type", JSON_TYPE),
-            "X-Vertex-AI-Deployed-Model-Id": deployment["id"],
-            "X-Vertex-AI-Model": deployment["deployedModel"]["model"],
-            "X-Vertex-AI-Model-Version-Id": deployment["deployedModel"]["modelVersionId"],
-        }
-        return Reply(200, response.data, headers)
+        return _passed_on(response, deployment)
+
+    def invoke(self, request: Request) -> Reply:
+        """The container's answer at any route of its own; that of the deployment that is named, else of one that is drawn.
+
+        Code and words of what is refused are guesses; that it is refused, the description of invokeRoutePrefix says.
+        """
+        endpoint, deployment = self._target(request)
+        if not endpoint.get("dedicatedEndpointEnabled"):
+            raise ApiError("FAILED_PRECONDITION", f"Endpoint {endpoint['name']} is not a dedicated endpoint, and cannot be invoked.")
+        model = f"{deployment['model']}@{deployment['version']}"
+        if not self._registry.get(model).get("containerSpec", {}).get("invokeRoutePrefix"):
+            raise ApiError("FAILED_PRECONDITION", f"The Model {model} has no invoke_route_prefix, and cannot be invoked.")
+        sent, content_type = _raw(request)
+        route = f"/{request.arguments['invokeId']}"
+        return _passed_on(self._ask(request, endpoint, {**deployment, "route": route}, sent, {"content-type": content_type}), deployment)
 
     # ---------------------------------------------------------------- choosing
 
     def _target(self, request: Request) -> tuple[Json, Json]:
-        """The endpoint, and the deployment that its split draws."""
+        """The endpoint, and the deployment that is named, else the one that its split draws."""
         asked = str(request.arguments["endpoint"])
         name = normal(asked)
         kept = self._place.documents.get("endpoints", name)
@@ -90,7 +105,10 @@ class Predictions:
         if not split:  # seen: GoogleCloudPlatform/explainable_ai_sdk#3
             raise ApiError("FAILED_PRECONDITION", f"Endpoint {asked} doesn't have traffic_split.")
         drawn = random.choices(list(split), list(split.values()))[0]  # noqa: S311 - traffic is no secret
-        deployment = self._place.documents.get(DEPLOYMENTS, f"{name}/deployedModels/{drawn}")
+        named = request.arguments.get("deployedModelId")
+        deployment = self._place.documents.get(DEPLOYMENTS, f"{name}/deployedModels/{named or drawn}")
+        if named and deployment is None:
+            raise not_found("DeployedModel", f"{name}/deployedModels/{named}")
         if deployment is None:
             raise ApiError("UNAVAILABLE", "The service is currently unavailable.")
         return endpoint, deployment
@@ -123,6 +141,16 @@ class Predictions:
         if endpoint.get("predictRequestResponseLoggingConfig", {}).get("enabled"):
             lag = of_effect(request.call.befallen, "lag")
             self._log.write(endpoint, deployment["id"], list(sent), list(answered), lag.seconds if lag else LAG)
+
+
+def _passed_on(response: Any, deployment: Json) -> Reply:
+    headers = {
+        "content-type": response.headers.get("content-type", JSON_TYPE),
+        "X-Vertex-AI-Deployed-Model-Id": deployment["id"],
+        "X-Vertex-AI-Model": deployment["deployedModel"]["model"],
+        "X-Vertex-AI-Model-Version-Id": deployment["deployedModel"]["modelVersionId"],
+    }
+    return Reply(200, response.data, headers)
 
 
 def _check_host(request: Request, endpoint: Json) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from mlport.emulation.calls import Call
@@ -17,6 +18,7 @@ from mlport_vertex.emulator.discovery import document
 from mlport_vertex.emulator.errors import ApiError, refusal
 from mlport_vertex.emulator.jobs_common import Noun, faults_of, refuse_over_quota
 from mlport_vertex.emulator.jobs_common import handlers as common
+from mlport_vertex.emulator.long_running import INTERNAL
 from mlport_vertex.emulator.place import Place, now
 from mlport_vertex.emulator.resources import new_id, normal
 from mlport_vertex.emulator.rules import check_model_id, check_resource, invalid
@@ -88,7 +90,8 @@ class Pipelines:
 
     def _look_at_all(self) -> None:
         for _, work in list(self._place.documents.list(PENDING))[::-1]:
-            self._advance(work)
+            failed = partial(self._end, work["name"], "PIPELINE_STATE_FAILED", error=INTERNAL.rpc())
+            self._place.tries(work["name"], partial(self._advance, work), failed)
 
     def _advance(self, work: Json) -> None:
         """Take over what has become of the job, and of the upload after it."""
@@ -165,11 +168,29 @@ def _spec(inputs: Any) -> Json:
     """The custom task's inputs: a CustomJobSpec (the SDK writes its names as the protos do). Raises ApiError."""
     if not isinstance(inputs, dict):
         raise invalid(_INPUTS, "must be an object")
-    checked = document("aiplatform.v1").value("GoogleCloudAiplatformV1CustomJobSpec", _without_nulls(inputs))
+    checked = document("aiplatform.v1").value("GoogleCloudAiplatformV1CustomJobSpec", _with_texts(_without_nulls(inputs)))
     if checked.problems:
         raise refusal(checked.problems, _INPUTS)
     found: Json = checked.value
     return found
+
+
+def _with_texts(value: Any) -> Any:
+    """Numbers among `args` as texts: the SDK takes them ("Union[str, float, int]") and sends them as they are. A guess."""
+    if isinstance(value, dict):
+        return {key: [_text(each) for each in item] if key == "args" else _with_texts(item) for key, item in value.items()}
+    return [_with_texts(item) for item in value] if isinstance(value, list) else value
+
+
+def _text(word: Any) -> Any:
+    """A number as a text, a whole one without the point that a Struct gives it.
+
+    >>> [_text(word) for word in (3.0, 0.5, "--depth")]
+    ['3', '0.5', '--depth']
+    """
+    if isinstance(word, bool) or not isinstance(word, int | float):
+        return word
+    return str(int(word)) if word == int(word) else repr(word)
 
 
 def _without_nulls(value: Any) -> Any:

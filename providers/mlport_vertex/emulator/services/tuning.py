@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -14,6 +15,7 @@ from mlport_vertex.emulator.discovery import snake
 from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.jobs_common import Noun, faults_of, refuse_over_quota
 from mlport_vertex.emulator.jobs_common import handlers as common
+from mlport_vertex.emulator.long_running import INTERNAL
 from mlport_vertex.emulator.place import Place, now
 from mlport_vertex.emulator.resources import moment, new_id, normal, parse
 from mlport_vertex.emulator.rules import check_resource
@@ -80,7 +82,13 @@ class Tuning:
 
     def _look_at_all(self) -> None:
         for _, work in list(self._place.documents.list(PENDING))[::-1]:
-            self._advance(work)
+            self._place.tries(work["name"], partial(self._advance, work), partial(self._give_up, work["name"]))
+
+    def _give_up(self, name: str) -> None:
+        trials = (self._place.documents.get(KIND, name) or {}).get("trials", [])
+        for trial in trials:
+            self._place.runs.cancel(trial["customJob"])
+        self._keep(name, trials, ("JOB_STATE_FAILED", INTERNAL))
 
     def _advance(self, work: Json) -> None:
         """One round: take over what trials did, start new ones, see whether it is the end. Only the chore calls it."""

@@ -72,6 +72,14 @@ def test_no_signature_drifts_from_the_interface(client: mlport.Client, targets: 
     assert not {name: how for name, how in drifted.items() if how}
 
 
+def test_a_tuner_of_its_own_is_a_role_just_where_sweeps_are_native(client: mlport.Client) -> None:
+    is_native = client.provider.supports(client.config)[C.SWEEP].level is Level.NATIVE
+    assert isinstance(client.session, spi.Tunes) == is_native
+    if isinstance(client.session, spi.Tunes):
+        kind = type(client.session.sweeps)
+        assert not {name: how for name, wanted in methods(spi.Sweeps) if (how := drift(wanted, getattr(kind, name, None)))}
+
+
 def test_session_and_provider_have_the_interfaces_methods(client: mlport.Client) -> None:
     for protocol, found in ((spi.Session, client.session), (spi.Provider, client.provider)):
         drifted = {name: drift(wanted, getattr(type(found), name, None)) for name, wanted in methods(protocol)}
@@ -82,7 +90,7 @@ def test_session_and_provider_have_the_interfaces_methods(client: mlport.Client)
 @pytest.mark.parametrize("kind", sorted(purity.SPECS))
 def test_the_same_spec_and_facts_give_the_same_plan(client: mlport.Client, kind: str) -> None:
     spec, facts = purity.case(kind)
-    if not all(support.available for support in (client.provider.supports(client.config)[need] for need in spec.requires())):
+    if not purity.is_planned(client, kind, spec):
         with pytest.raises(UnsupportedError):
             client.plan(spec, facts)
         return

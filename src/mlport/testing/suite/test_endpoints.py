@@ -152,3 +152,17 @@ def test_what_was_asked_is_kept_with_its_answer_and_its_truth(endpoint: Endpoint
 def test_a_window_before_anything_was_asked_is_empty(endpoint: Endpoint) -> None:
     long_ago = datetime(2001, 1, 1, tzinfo=UTC)
     assert endpoint.captured(Window(long_ago, long_ago + timedelta(days=1)), labelled=True).num_rows == 0
+
+
+@needs(C.ENDPOINT_BUILD)
+def test_an_image_is_built_from_the_models_requirements(
+    client: mlport.Client, version: ModelVersion, unique: str, options: dict[str, Any]
+) -> None:
+    endpoint = client.endpoints.create(unique, version, runtime="build", **options)
+    try:
+        assert [one.runtime for one in endpoint.deployments] == ["build"]
+        assert list(endpoint.predict(ROWS)) == TRUTH
+    finally:
+        endpoint.delete()
+    with pytest.raises(NotFoundError):
+        client.endpoints.get(unique)
