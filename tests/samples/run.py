@@ -51,7 +51,7 @@ def run(checkout: Path, samples: Iterable[Sample], chosen: Sequence[str], only: 
                     continue
                 began = time.monotonic()
                 wrong = attempt(world, checkout, sample)
-                state = "FAILS" if wrong else "fails at Google, too" if sample.refused else "ok"
+                state = "FAILS" if wrong else "ok (refused)" if sample.refused else "ok"
                 print(f"{transport}  {time.monotonic() - began:6.1f} s  {state:5}  {sample.path}", flush=True)
                 if wrong:
                     failed.append(f"{transport} {sample.path}\n{wrong}")

@@ -22,7 +22,7 @@ class Sample:
     arguments: Callable[[World], Mapping[str, Any]]
     after: Callable[[World, Told], None]
     refused: str = ""
-    """What it must fail with, where it cannot work at Google either."""
+    """What it must fail with: the SDK has not what it calls, or the published description does not allow what it asks."""
 
 
 def runs() -> list[Sample]:

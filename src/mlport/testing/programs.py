@@ -24,15 +24,15 @@ with open(os.environ["MLPORT_METRICS"], "a") as metrics:
 """
 
 TICK = """
-import subprocess, sys, time
+import os, subprocess, sys, time
 if len(sys.argv) == 1:
-    subprocess.Popen([sys.executable, "-u", __file__, "child"])
+    subprocess.Popen([sys.executable, __file__, "child"])
 who = sys.argv[1] if len(sys.argv) > 1 else "parent"
 while True:
-    print("tick", who, flush=True)
+    os.write(1, f"tick {who}\\n".encode())
     time.sleep(0.02)
 """
-"""Prints until it is ended, as does a child that it started."""
+"""Prints until it is ended, as does a child that it started: whole lines, for `print` may write one in pieces, between the other's."""
 
 EVERYTHING = """
 import json, os, pathlib, sys
