@@ -151,12 +151,12 @@ def choose(target: str | None, file: Path | None) -> tuple[str, dict[str, Any], 
 
 
 def _emulated(wanted: str) -> str | None:
-    """The target URL of the emulator that a name such as `NAME-emulated` means, started if need be; None for any other name."""
-    from mlport.emulation import SUFFIX, registry
+    """The target URL of the emulator that `NAME-emulated` or `NAME-emulated?field=value` means, started if need be; None for any other."""
+    from mlport.emulation import emulator_of, registry, with_query
 
-    name = wanted.removesuffix(SUFFIX)
-    if name == wanted or name not in registry.names():
+    name, query = emulator_of(wanted)
+    if name not in registry.names():
         return None
     from mlport.emulation.background import ensure
 
-    return str(ensure(name)["connect"])
+    return with_query(str(ensure(name)["connect"]), query)

@@ -101,16 +101,17 @@ _TARGETS: pytest.StashKey[Targets] = pytest.StashKey()
 def pytest_mlport_testing_config(profile: str, account: int, folder: Path) -> str | None:
     """A provider's bare name gets a root under `folder` for each account; a URL of a path gets a sibling as second account.
 
-    `NAME-emulated` starts that emulator for this run, with two accounts.
+    `NAME-emulated`, `NAME-emulated?field=value` start that emulator for this run, with two accounts.
     """
     from mlport import registry
-    from mlport.emulation import SUFFIX
+    from mlport.emulation import emulator_of, with_query
 
-    if profile.endswith(SUFFIX):
+    emulator, query = emulator_of(profile)
+    if emulator:
         from mlport.emulation.background import ensure
 
-        ready = ensure(profile.removesuffix(SUFFIX), folder / EMULATOR)
-        return str(ready["connect" if account == 0 else "connect_other"])
+        ready = ensure(emulator, folder / EMULATOR)
+        return with_query(str(ready["connect" if account == 0 else "connect_other"]), query)
     if profile in registry.names():
         return f"{profile}://{folder}/account-{account}"
     if account == 0:
