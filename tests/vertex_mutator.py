@@ -1,7 +1,7 @@
 """What changes something at Vertex AI, by name, so that it can be done here or by a process that dies of it.
 
 `python vertex_mutator.py ORDERS` does one thing; ORDERS is JSON: `target`, `transport`, `verb`, `name`, `folder`, and `die_after`,
-the call of mlport_vertex.calls after whose answer it dies, before anything is noted.
+the call of mlport_vertex.google.calls after whose answer it dies, before anything is noted.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from mlport import JobSpec, ScheduleSpec, SweepSpec
 from mlport.errors import AmbiguousError, MlportError, NotFoundError, QuotaError
 from mlport.scheduling.firing import clerk
 from mlport.specs import DeploymentSpec, EndpointSpec, ModelRef
-from mlport_vertex import PROVIDER, api, sagas
+from mlport_vertex import PROVIDER, sagas
 from mlport_vertex.config import VertexConfig
+from mlport_vertex.google import api
 
 LAG = 1.5  # seconds, in the place of those that are budgets for the real lists
 SECONDS = 120.0

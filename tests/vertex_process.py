@@ -19,8 +19,8 @@ from typing import Any
 
 from mlport.emulation.server import Ready
 from mlport.waiting import delays, wait_until
-from mlport_vertex.emulator.at_work import processes
 from mlport_vertex.emulator.place import Place
+from mlport_vertex.emulator.working.at_work import processes
 
 COMMAND = [sys.executable, "-m", "mlport.cli.main", "emulate", "vertex"]
 

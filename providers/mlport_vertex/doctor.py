@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 from mlport.errors import MlportError
 from mlport.spi import Finding, Json
-from mlport_vertex.api import VertexApi
-from mlport_vertex.build_calls import Builds
-from mlport_vertex.machine_table import REGIONS
-from mlport_vertex.objects import split
+from mlport_vertex.compute.machine_table import REGIONS
+from mlport_vertex.google.api import VertexApi
+from mlport_vertex.google.objects import split
+from mlport_vertex.serving.build_calls import Builds
 
 BUCKET_PERMISSIONS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list")
 PROJECT_PERMISSIONS = (

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from mlport.errors import BusyError, ConflictError, NotFoundError, SpecError, UnsupportedError, stamped
 from mlport.specs import DeploymentSpec, EndpointSpec, Spec
 from mlport.spi import Answer, EndpointRecord, Json, Observation, Operation, Page, Plan, Query, Request, StateStore, Window
-from mlport_vertex import build_calls, build_image, captured, observe, predicting
-from mlport_vertex.api import VertexApi
-from mlport_vertex.build_calls import BUILD, Builds, store_context
-from mlport_vertex.build_image import STORE
-from mlport_vertex.deployed import Deployed, DeployedModels, columns_of, speaks_v2
-from mlport_vertex.endpoint_records import endpoint_record
-from mlport_vertex.endpoint_request import CREATE, DEPLOY
+from mlport_vertex.google.api import VertexApi
 from mlport_vertex.names import deployed_id, endpoint_name, last, model_name, settled
 from mlport_vertex.operations import DONE
 from mlport_vertex.sagas import Note, Sagas, Step
+from mlport_vertex.serving import build_calls, build_image, captured, observe, predicting
+from mlport_vertex.serving.build_calls import BUILD, Builds, store_context
+from mlport_vertex.serving.build_image import STORE
+from mlport_vertex.serving.deployed import Deployed, DeployedModels, columns_of, speaks_v2
+from mlport_vertex.serving.endpoint_records import endpoint_record
+from mlport_vertex.serving.endpoint_request import CREATE, DEPLOY
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,10 +18,11 @@ from mlport.metrics import points
 from mlport.paging import each
 from mlport.spi import TOKEN, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, State
 from mlport.transfer import is_url
-from mlport_vertex import batch_records
-from mlport_vertex.batch_jobs import Pages, VertexBatches, merged
-from mlport_vertex.batch_records import is_batch
-from mlport_vertex.job_records import (
+from mlport_vertex.labels import clean
+from mlport_vertex.running import batch_records
+from mlport_vertex.running.batch_jobs import Pages, VertexBatches, merged
+from mlport_vertex.running.batch_records import is_batch
+from mlport_vertex.running.job_records import (
     TOKEN_LABEL,
     id_of,
     job_result,
@@ -33,14 +34,13 @@ from mlport_vertex.job_records import (
     run_address,
     state_of,
 )
-from mlport_vertex.job_request import KIND_LABEL, run_of, wheel_of
-from mlport_vertex.labels import clean
-from mlport_vertex.logs import read_page
-from mlport_vertex.package import PACKAGE, package
-from mlport_vertex.states import natives
+from mlport_vertex.running.job_request import KIND_LABEL, run_of, wheel_of
+from mlport_vertex.running.logs import read_page
+from mlport_vertex.running.package import PACKAGE, package
+from mlport_vertex.running.states import natives
 
 if TYPE_CHECKING:
-    from mlport_vertex.api import VertexApi
+    from mlport_vertex.google.api import VertexApi
 
 LONGEST_VARIABLE = 8000  # bytes; a longer manifest lies in the staging folder
 LOOKS_AT_ONCE = 16

@@ -16,14 +16,14 @@ from mlport.specs import ModelSpec
 from mlport.spi import Json, ModelRecord, Operation, Page, Plan, Query, StateStore, VersionRecord
 from mlport.transfer import is_url, local_path
 from mlport.waiting import delays, wait_until
-from mlport_vertex import model_files
-from mlport_vertex.api import VertexApi
-from mlport_vertex.endpoint_request import SERVES_LABEL
+from mlport_vertex.google.api import VertexApi
 from mlport_vertex.labels import labels
-from mlport_vertex.model_records import model_record, record_of, version_record
-from mlport_vertex.model_request import DIGEST_LABEL, fitting, refuse_reserved, written
 from mlport_vertex.names import digest_label, last, model_name, settled, version_number
+from mlport_vertex.registry import model_files
+from mlport_vertex.registry.model_records import model_record, record_of, version_record
+from mlport_vertex.registry.model_request import DIGEST_LABEL, fitting, refuse_reserved, written
 from mlport_vertex.sagas import Note, Sagas, Step
+from mlport_vertex.serving.endpoint_request import SERVES_LABEL
 
 ALIAS_HINT = "two to 128 letters, digits and hyphens; a lower-case letter first, a lower-case letter or digit last"
 NEWEST = "create_time desc"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlport.errors import NotFoundError, stamped
 from mlport.spi import OperationStatus, State, StateStore
-from mlport_vertex.api import VertexApi
+from mlport_vertex.google.api import VertexApi
 from mlport_vertex.sagas import Sagas
 
 DONE = "done"

@@ -9,7 +9,7 @@ from mlport.errors import UnsupportedError
 from mlport.specs import BatchSpec, DeploymentSpec, EndpointSpec, JobSpec, ModelSpec, ScheduleSpec, Spec, SweepSpec
 from mlport.spi import Facts, Plan, Request
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.job_request import Planned, job_plan
+from mlport_vertex.running.job_request import Planned, job_plan
 
 Planner = Callable[[VertexConfig, Any, Facts], Planned]
 
@@ -29,31 +29,31 @@ def plan(config: VertexConfig, spec: Spec, facts: Facts) -> Plan:
 
 
 def _batch(config: VertexConfig, spec: BatchSpec, facts: Facts) -> Planned:
-    from mlport_vertex.batch_request import batch_plan
+    from mlport_vertex.running.batch_request import batch_plan
 
     return batch_plan(config, spec, facts)
 
 
 def _model(config: VertexConfig, spec: ModelSpec, facts: Facts) -> Planned:
-    from mlport_vertex.model_request import model_plan
+    from mlport_vertex.registry.model_request import model_plan
 
     return model_plan(config, spec, facts)
 
 
 def _endpoint(config: VertexConfig, spec: EndpointSpec, facts: Facts) -> Planned:
-    from mlport_vertex.endpoint_request import endpoint_plan
+    from mlport_vertex.serving.endpoint_request import endpoint_plan
 
     return endpoint_plan(config, spec, facts)
 
 
 def _deployment(config: VertexConfig, spec: DeploymentSpec, facts: Facts) -> Planned:
-    from mlport_vertex.endpoint_request import deployment_plan
+    from mlport_vertex.serving.endpoint_request import deployment_plan
 
     return deployment_plan(config, spec, facts)
 
 
 def _sweep(config: VertexConfig, spec: SweepSpec, facts: Facts) -> Planned:
-    from mlport_vertex.sweep_request import sweep_plan
+    from mlport_vertex.running.sweep_request import sweep_plan
 
     return sweep_plan(config, spec, facts)
 

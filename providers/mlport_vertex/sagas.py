@@ -21,9 +21,9 @@ from mlport.errors import (
     NotFoundError,
 )
 from mlport.spi import ABSENT, Json, OperationStatus, State, StateStore, Versioned
-from mlport_vertex.api import VertexApi
-from mlport_vertex.build_calls import BUILD, Builds
-from mlport_vertex.errors import Refusal
+from mlport_vertex.google.api import VertexApi
+from mlport_vertex.google.errors import Refusal
+from mlport_vertex.serving.build_calls import BUILD, Builds
 
 FOLDER = "vertex/operations"
 LOOKED_FOR = 60.0

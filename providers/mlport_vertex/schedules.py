@@ -13,7 +13,7 @@ from mlport.scheduling.stored import Stored, StoredSchedules
 from mlport.spi import Plan, StateStore
 
 if TYPE_CHECKING:
-    from mlport_vertex.api import VertexApi
+    from mlport_vertex.google.api import VertexApi
 
 
 class VertexSchedules(StoredSchedules):

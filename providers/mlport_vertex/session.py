@@ -11,9 +11,9 @@ from mlport import transfer
 from mlport.bundle import file_digest, tree_bytes, tree_digest
 from mlport.errors import NotFoundError, SpecError
 from mlport.spi import Finding, InputFact, Json
-from mlport_vertex.api import VertexApi
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.objects import split
+from mlport_vertex.google.api import VertexApi
+from mlport_vertex.google.objects import split
 
 if TYPE_CHECKING:
     from mlport.specs import Spec

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from mlport.errors import ConflictError, InvalidRequestError, NotFoundError, stamped
 from mlport.paging import each
 from mlport.spi import Json, Page, Plan, Query, State, SweepStatus
-from mlport_vertex.job_records import TOKEN_LABEL, manifest_of, number_of, run_address, state_of
 from mlport_vertex.jobs import LOOKS_AT_ONCE, filter_of
 from mlport_vertex.labels import clean
-from mlport_vertex.sweep_records import may_be_cut_short, sweep_id, sweep_name, sweep_status, trial_job, trials_of
+from mlport_vertex.running.job_records import TOKEN_LABEL, manifest_of, number_of, run_address, state_of
+from mlport_vertex.running.sweep_records import may_be_cut_short, sweep_id, sweep_name, sweep_status, trial_job, trials_of
 
 if TYPE_CHECKING:
-    from mlport_vertex.api import VertexApi
+    from mlport_vertex.google.api import VertexApi
     from mlport_vertex.jobs import VertexJobs
 
 

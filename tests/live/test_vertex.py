@@ -11,7 +11,7 @@ from live.account import Live, without_secrets
 
 import mlport
 from mlport.waiting import delays, wait_until
-from mlport_vertex.api import VertexApi
+from mlport_vertex.google.api import VertexApi
 
 PREFIX = "MLPORT_LIVE_VERTEX_"
 NEEDED = ("PROJECT", "LOCATION", "STAGING")

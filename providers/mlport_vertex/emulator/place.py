@@ -16,14 +16,14 @@ from mlport.emulation.documents import Documents
 from mlport.emulation.faults import Faults
 from mlport.errors import JobFailedError
 from mlport.waiting import delays, wait_until
-from mlport_vertex.emulator.at_work import processes
-from mlport_vertex.emulator.objects import Objects
-from mlport_vertex.emulator.tries import Tries
+from mlport_vertex.emulator.protocol.tries import Tries
+from mlport_vertex.emulator.storing.objects import Objects
+from mlport_vertex.emulator.working.at_work import processes
 
 if TYPE_CHECKING:
-    from mlport_vertex.emulator.long_running import LongRunning
-    from mlport_vertex.emulator.runs import Runs
-    from mlport_vertex.emulator.tables import Tables
+    from mlport_vertex.emulator.protocol.long_running import LongRunning
+    from mlport_vertex.emulator.storing.tables import Tables
+    from mlport_vertex.emulator.working.runs import Runs
 
 PROJECTS, LOCATION = ("emulated", "emulated-other"), "us-central1"
 NUMBER = "424242424242"  # of the first project: callers cannot tell it from a real one
@@ -62,21 +62,21 @@ class Place:
     @cached_property
     def tables(self) -> Tables:
         """BigQuery's datasets and tables."""
-        from mlport_vertex.emulator.tables import Tables
+        from mlport_vertex.emulator.storing.tables import Tables
 
         return Tables(self.folder / "tables", self.documents)
 
     @cached_property
     def operations(self) -> LongRunning:
         """The long-running operations."""
-        from mlport_vertex.emulator.long_running import LongRunning
+        from mlport_vertex.emulator.protocol.long_running import LongRunning
 
         return LongRunning(self)
 
     @cached_property
     def runs(self) -> Runs:
         """The custom jobs at work."""
-        from mlport_vertex.emulator.runs import Runs
+        from mlport_vertex.emulator.working.runs import Runs
 
         return Runs(self)
 

@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 from mlport.emulation.calls import Call, Reply
 from mlport.emulation.faults import Faults
 from mlport.emulation.spi import Access
-from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.place import LOCATION, PROJECTS, Place
-from mlport_vertex.emulator.rest import Service, failure
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.rest import Service, failure
+from mlport_vertex.emulator.protocol.tokens import service_account
 from mlport_vertex.emulator.services import services
-from mlport_vertex.emulator.tokens import service_account
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -44,7 +44,7 @@ class VertexRunning:
         return service.failure(call, status) if service else failure(status)
 
     def grpc_handlers(self, answer: Callable[[Call], Reply]) -> Sequence[Any]:
-        from mlport_vertex.emulator.grpc_bridge import Bridge
+        from mlport_vertex.emulator.protocol.grpc_bridge import Bridge
 
         return [Bridge(answer)]
 

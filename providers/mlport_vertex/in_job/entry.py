@@ -67,7 +67,7 @@ class Output:
         self.write((b"" if self._whole else b"\n") + f"mlport: {line}\n".encode())
 
     def end(self, token: str) -> None:
-        """The last line, by which a reader knows that it has all: see mlport_vertex.logs."""
+        """The last line, by which a reader knows that it has all: see mlport_vertex.running.logs."""
         if not self._whole:
             self.write(b"\n")
         self.say(f"end of log {token} {self.lines + 1}")

@@ -13,7 +13,7 @@ from vertex_models import BUCKET, MACHINE, SKLEARN, P, ask, classifier, constant
 from vertex_place import Sdk
 
 from mlport.emulation.server import Ready
-from mlport_vertex.emulator.tf_records import record
+from mlport_vertex.emulator.working.tf_records import record
 
 ENDED = ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED")
 JOBS = f"{P}/batchPredictionJobs"

@@ -11,8 +11,8 @@ from vertex_place import Sdk, call, errors
 
 from mlport.emulation.documents import Documents
 from mlport.emulation.server import Ready
-from mlport_vertex.emulator.sql import SqlProblem, translated
-from mlport_vertex.emulator.tables import TableError, Tables
+from mlport_vertex.emulator.storing.sql import SqlProblem, translated
+from mlport_vertex.emulator.storing.tables import TableError, Tables
 
 P = "/bigquery/v2/projects/emulated"
 SCHEMA = [

@@ -16,8 +16,8 @@ from vertex_models import ask, constant, deploy, done, endpoint, nothing_left, p
 
 from mlport.emulation.server import Ready, serve
 from mlport_vertex.emulator import EMULATOR
-from mlport_vertex.emulator.observed import Observed, Seen
 from mlport_vertex.emulator.services.metrics import PREFIX, distribution
+from mlport_vertex.emulator.storing.observed import Observed, Seen
 
 ASKED, SHARE = 400, 30
 MONITORING = "/v3/projects/emulated"

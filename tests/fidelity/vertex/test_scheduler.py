@@ -17,7 +17,7 @@ from mlport.emulation.faults import Faults
 from mlport.emulation.server import Ready
 from mlport.waiting import delays, wait_until
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.schedule_firing import JOBS, Firing
+from mlport_vertex.emulator.working.schedule_firing import JOBS, Firing
 
 P = "/v1/projects/emulated/locations/us-central1/jobs"
 NAME = P.removeprefix("/v1/")

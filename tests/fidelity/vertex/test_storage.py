@@ -18,7 +18,7 @@ from obstore.store import GCSStore
 from vertex_place import Sdk, call, errors, set_faults
 
 from mlport.emulation.server import Ready
-from mlport_vertex.emulator.objects import Objects
+from mlport_vertex.emulator.storing.objects import Objects
 
 BUCKET = "emulated-mlport"
 

@@ -11,10 +11,10 @@ import pytest
 from vertex_models import until
 
 from mlport.emulation.faults import Faults
-from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.tables import named
-from mlport_vertex.emulator.traffic_log import COLUMNS, TrafficLog, check_logging, prepare_logging
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.storing.tables import named
+from mlport_vertex.emulator.storing.traffic_log import COLUMNS, TrafficLog, check_logging, prepare_logging
 
 NAME = "projects/424242424242/locations/us-central1/endpoints/17"
 

@@ -13,8 +13,8 @@ from vertex_place import emulator, set_faults  # noqa: F401 - a fixture
 
 from mlport.emulation.server import Ready
 from mlport.errors import AmbiguousError, InvalidRequestError, NotFoundError, QuotaError, ThrottledError, UnavailableError
-from mlport_vertex.api import VertexApi
 from mlport_vertex.config import VertexConfig
+from mlport_vertex.google.api import VertexApi
 
 JOB = {
     "displayName": "x",

@@ -18,14 +18,14 @@ import pytest
 from mlport.emulation.documents import Documents
 from mlport.errors import SpecError
 from mlport.spi import State
-from mlport_vertex.batch_jobs import Pages, merged
-from mlport_vertex.batch_records import batch_result, batch_status, told_lines
-from mlport_vertex.emulator.batch_io import Instance, Unread, inputs, instance, instances, rows
-from mlport_vertex.emulator.batch_scoring import ERRORS, Scoring
-from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.objects import Objects
-from mlport_vertex.emulator.tables import Tables
-from mlport_vertex.emulator.tf_records import BrokenError, masked, record, records
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.storing.objects import Objects
+from mlport_vertex.emulator.storing.tables import Tables
+from mlport_vertex.emulator.working.batch_io import Instance, Unread, inputs, instance, instances, rows
+from mlport_vertex.emulator.working.batch_scoring import ERRORS, Scoring
+from mlport_vertex.emulator.working.tf_records import BrokenError, masked, record, records
+from mlport_vertex.running.batch_jobs import Pages, merged
+from mlport_vertex.running.batch_records import batch_result, batch_status, told_lines
 
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from mlport.specs import BatchSpec, ScheduleSpec
 from mlport.spi import TOKEN, Facts, InputFact, Json, Plan
 from mlport_vertex import PROVIDER
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.emulator.discovery import document
+from mlport_vertex.emulator.protocol.discovery import document
 
 CONFIG = VertexConfig(project="acme-ml", location="europe-west4", staging="gs://acme-ml/mlport")
 PREBUILT = {"imageUri": "europe-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"}

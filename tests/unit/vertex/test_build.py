@@ -23,12 +23,13 @@ from mlport.operations import finish
 from mlport.specs import DeploymentSpec, EndpointSpec, ModelRef
 from mlport.spi import Facts, State
 from mlport.waiting import wait_until
-from mlport_vertex import PROVIDER, build_image
-from mlport_vertex.build_calls import Builds
-from mlport_vertex.build_image import Image
-from mlport_vertex.build_wheel import wheel
+from mlport_vertex import PROVIDER
 from mlport_vertex.config import VertexConfig
 from mlport_vertex.sagas import Sagas
+from mlport_vertex.serving import build_image
+from mlport_vertex.serving.build_calls import Builds
+from mlport_vertex.serving.build_image import Image
+from mlport_vertex.serving.build_wheel import wheel
 
 TOKEN = "5" * 32
 CONFIG = VertexConfig(
@@ -80,7 +81,7 @@ def test_the_plan_has_every_request_in_order() -> None:
 
 def test_the_build_fits_googles_description() -> None:
     pytest.importorskip("googleapiclient")
-    from mlport_vertex.emulator.discovery import document
+    from mlport_vertex.emulator.protocol.discovery import document
 
     described = document("cloudbuild.v1")
     checked = described.request(described.methods[build_image.CREATE], planned().requests[2].body)

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("googleapiclient", reason="needs google-api-python-client: it ships the description")
 
-from mlport_vertex.api import _fields
-from mlport_vertex.calls import CALLS, Rpc
-from mlport_vertex.emulator.discovery import document
+from mlport_vertex.emulator.protocol.discovery import document
+from mlport_vertex.google.api import _fields
+from mlport_vertex.google.calls import CALLS, Rpc
 
 PARENT = "projects/p/locations/l"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from mlport_vertex.captured import Logged, batches, table_of
-from mlport_vertex.deployed import Deployed
-from mlport_vertex.predicting import Line, body_of
+from mlport_vertex.serving.captured import Logged, batches, table_of
+from mlport_vertex.serving.deployed import Deployed
+from mlport_vertex.serving.predicting import Line, body_of
 
 AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 COLUMNS = (("x0", "double"), ("x1", "double"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlport_vertex.emulator.dockerfile import DockerfileError, expanded, pairs, parse
-from mlport_vertex.emulator.image_store import Config, Layout, command_of, split_reference
+from mlport_vertex.emulator.storing.image_store import Config, Layout, command_of, split_reference
+from mlport_vertex.emulator.working.dockerfile import DockerfileError, expanded, pairs, parse
 
 TEXT = r"""
 # syntax=docker/dockerfile:1

@@ -20,8 +20,8 @@ from mlport.operations import finish
 from mlport.specs import Capture, DeploymentSpec, EndpointSpec, ModelRef
 from mlport.spi import EndpointState, Operation, Query, State, Window
 from mlport.waiting import wait_until
-from mlport_vertex.deployed import DeployedModels
 from mlport_vertex.names import deployed_id
+from mlport_vertex.serving.deployed import DeployedModels
 
 SERVER = "us-central1-docker.pkg.dev/emulated/mlport/server:latest"
 NOWHERE = "europe-docker.pkg.dev/nobody/has/this:1"

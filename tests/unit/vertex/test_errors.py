@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mlport import errors as ours
-from mlport_vertex.errors import NUMBERS, Refusal, translated
+from mlport_vertex.google.errors import NUMBERS, Refusal, translated
 
 READ = {
     "NOT_FOUND": ours.NotFoundError,

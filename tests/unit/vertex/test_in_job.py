@@ -20,10 +20,10 @@ from vertex_place import emulator  # noqa: F401 - a fixture
 
 import mlport_vertex.in_job.gcs as gcs
 from mlport.emulation.server import Ready
-from mlport_vertex.api import VertexApi
 from mlport_vertex.config import VertexConfig
+from mlport_vertex.google.api import VertexApi
 from mlport_vertex.in_job.entry import base_name, node_of
-from mlport_vertex.package import BOOTSTRAP, package
+from mlport_vertex.running.package import BOOTSTRAP, package
 
 FILES = sorted(Path(gcs.__file__).parent.glob("*.py"))
 Transfer = Callable[..., int]

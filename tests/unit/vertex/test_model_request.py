@@ -16,7 +16,7 @@ from mlport.specs import Capture, DeploymentSpec, EndpointSpec, ModelRef, ModelS
 from mlport.spi import TOKEN, Facts, Plan, Request
 from mlport_vertex import PROVIDER
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.emulator.discovery import document
+from mlport_vertex.emulator.protocol.discovery import document
 from mlport_vertex.names import deployed_id, digest_label, settled
 
 CONFIG = VertexConfig(project="acme-ml", location="europe-west4", staging="gs://acme-ml/mlport", owner="Ada L.", profile="prod")

@@ -14,9 +14,9 @@ from mlport.errors import SpecError
 from mlport.specs import BatchSpec, Compute, JobSpec, ModelRef, ScheduleSpec
 from mlport.spi import TOKEN, Facts, InputFact, Plan
 from mlport_vertex import PROVIDER
+from mlport_vertex.compute.machines import for_serving, for_training, machines
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.emulator.discovery import document
-from mlport_vertex.machines import for_serving, for_training, machines
+from mlport_vertex.emulator.protocol.discovery import document
 
 CONFIG = VertexConfig(project="acme-ml", location="europe-west4", staging="gs://acme-ml/mlport", owner="ada", profile="prod")
 LABELS = {"mlport": "1", "mlport_token": TOKEN, "mlport_owner": "Ada L."}

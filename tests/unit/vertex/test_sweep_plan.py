@@ -16,9 +16,9 @@ from mlport.specs import SweepSpec
 from mlport.spi import TOKEN, Facts, Plan, State, TrialState
 from mlport_vertex import PROVIDER
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.emulator.discovery import document
+from mlport_vertex.emulator.protocol.discovery import document
 from mlport_vertex.in_job.trial import Reporter, params_of, value_of
-from mlport_vertex.sweep_records import may_be_cut_short, sweep_name, sweep_status
+from mlport_vertex.running.sweep_records import may_be_cut_short, sweep_name, sweep_status
 
 CONFIG = VertexConfig(project="acme-ml", location="europe-west4", staging="gs://acme-ml/mlport", owner="ada", profile="prod")
 LABELS = {"mlport": "1", "mlport_token": TOKEN, "team": "Fraud & Risk"}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mlport.emulation.documents import Documents
-from mlport_vertex.emulator.sql import SqlProblem, translated
-from mlport_vertex.emulator.tables import Tables
+from mlport_vertex.emulator.storing.sql import SqlProblem, translated
+from mlport_vertex.emulator.storing.tables import Tables
 
 MOMENT = datetime(2026, 11, 23, 10, 39, 12, 500_000, tzinfo=UTC)
 SCHEMA = [{"name": "logging_time", "type": "TIMESTAMP"}, {"name": "request_id", "type": "NUMERIC"}]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.rest import RestService, Service
+from mlport_vertex.emulator.protocol.rest import RestService, Service
+from mlport_vertex.emulator.protocol.tokens import Tokens
 from mlport_vertex.emulator.services import (
     artifact_registry,
     batch,
@@ -25,7 +26,6 @@ from mlport_vertex.emulator.services import (
     tuning,
 )
 from mlport_vertex.emulator.services.storage import StorageService
-from mlport_vertex.emulator.tokens import Tokens
 
 AIPLATFORM = r"([a-z0-9-]+-)?aiplatform\.googleapis\.com|[a-z0-9-]+\.[a-z0-9-]+\.prediction\.vertexai\.goog"
 

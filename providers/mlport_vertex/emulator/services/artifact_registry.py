@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from mlport.emulation.documents import Exists
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.builds import REPOSITORIES
-from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.image_store import ImageStore
 from mlport_vertex.emulator.place import LOCATION, PROJECTS, Place, now
-from mlport_vertex.emulator.resources import new_id, normal, page
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.resources import new_id, normal, page
+from mlport_vertex.emulator.storing.image_store import ImageStore
+from mlport_vertex.emulator.working.builds import REPOSITORIES
 
 Json = dict[str, Any]
 TYPE = "type.googleapis.com/google.devtools.artifactregistry.v1."

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from mlport.faults import fault
-from mlport_vertex.emulator import batch_io, batch_rules
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.batch_output import Target, TwoTables, target_of
-from mlport_vertex.emulator.batch_scoring import Scoring
-from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.jobs_common import Noun, refuse_over_quota
-from mlport_vertex.emulator.jobs_common import handlers as common
-from mlport_vertex.emulator.long_running import INTERNAL
-from mlport_vertex.emulator.object_records import StorageError
 from mlport_vertex.emulator.place import Place, now
-from mlport_vertex.emulator.registry import Registry
-from mlport_vertex.emulator.resources import moment as parsed
-from mlport_vertex.emulator.resources import new_id, normal
-from mlport_vertex.emulator.rules import check_resource
-from mlport_vertex.emulator.serving import Serving, contract, engine_name
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.long_running import INTERNAL
+from mlport_vertex.emulator.protocol.resources import moment as parsed
+from mlport_vertex.emulator.protocol.resources import new_id, normal
+from mlport_vertex.emulator.protocol.rules import check_resource
+from mlport_vertex.emulator.storing.object_records import StorageError
+from mlport_vertex.emulator.storing.registry import Registry
+from mlport_vertex.emulator.working import batch_io, batch_rules
+from mlport_vertex.emulator.working.batch_output import Target, TwoTables, target_of
+from mlport_vertex.emulator.working.batch_scoring import Scoring
+from mlport_vertex.emulator.working.jobs_common import Noun, refuse_over_quota
+from mlport_vertex.emulator.working.jobs_common import handlers as common
+from mlport_vertex.emulator.working.serving import Serving, contract, engine_name
 
 Json = dict[str, Any]
 KIND, UNFINISHED = "batchPredictionJobs", "unfinishedBatches"

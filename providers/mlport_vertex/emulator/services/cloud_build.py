@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.builds import DOCKER, ENDED, KIND, TYPE, Builds
-from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.resources import normal, page
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.resources import normal, page
+from mlport_vertex.emulator.working.builds import DOCKER, ENDED, KIND, TYPE, Builds
 
 Json = dict[str, Any]
 GLOBAL = "global"

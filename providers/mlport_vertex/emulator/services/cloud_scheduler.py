@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 from mlport.emulation.documents import Exists
 from mlport.scheduling.cron import Cron
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.errors import ApiError
 from mlport_vertex.emulator.place import Place, now
-from mlport_vertex.emulator.resources import masked, new_id, page
-from mlport_vertex.emulator.schedule_firing import JOBS, RETRIES, Firing, following, seconds, written, zone_of
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.resources import masked, new_id, page
+from mlport_vertex.emulator.working.schedule_firing import JOBS, RETRIES, Firing, following, seconds, written, zone_of
 
 Json = dict[str, Any]
 NAME = re.compile(r"projects/[^/]+/locations/[^/]+/jobs/[A-Za-z0-9_-]{1,500}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlport_vertex.emulator import containers
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.jobs_common import Json, Noun, faults_of, refuse_over_quota
-from mlport_vertex.emulator.jobs_common import handlers as common
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.resources import normal
-from mlport_vertex.emulator.rules import check_resource
-from mlport_vertex.emulator.runs import ENDED, KIND
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.resources import normal
+from mlport_vertex.emulator.protocol.rules import check_resource
+from mlport_vertex.emulator.working import containers
+from mlport_vertex.emulator.working.jobs_common import Json, Noun, faults_of, refuse_over_quota
+from mlport_vertex.emulator.working.jobs_common import handlers as common
+from mlport_vertex.emulator.working.runs import ENDED, KIND
 
 
 def handlers(place: Place) -> Mapping[str, Handler]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from mlport.emulation.documents import Exists
-from mlport_vertex.emulator.api import Request
-from mlport_vertex.emulator.discovery import snake
-from mlport_vertex.emulator.errors import ApiError, not_found
-from mlport_vertex.emulator.long_running import Work, shown, typed
 from mlport_vertex.emulator.place import Place, now
-from mlport_vertex.emulator.registry import DEPLOYMENTS, Registry
-from mlport_vertex.emulator.resources import etag, masked, new_id, normal
-from mlport_vertex.emulator.rules import check_deployed_id, check_split, invalid
-from mlport_vertex.emulator.serving import Serving, contract, engine_name
+from mlport_vertex.emulator.protocol.api import Request
+from mlport_vertex.emulator.protocol.discovery import snake
+from mlport_vertex.emulator.protocol.errors import ApiError, not_found
+from mlport_vertex.emulator.protocol.long_running import Work, shown, typed
+from mlport_vertex.emulator.protocol.resources import etag, masked, new_id, normal
+from mlport_vertex.emulator.protocol.rules import check_deployed_id, check_split, invalid
+from mlport_vertex.emulator.storing.registry import DEPLOYMENTS, Registry
+from mlport_vertex.emulator.working.serving import Serving, contract, engine_name
 
 Json = dict[str, Any]
 ENDPOINTS = "endpoints"

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlport.emulation.documents import Exists
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.discovery import camel, document
-from mlport_vertex.emulator.errors import ApiError, not_found
-from mlport_vertex.emulator.long_running import EMPTY, Work, shown, typed
 from mlport_vertex.emulator.place import NUMBER, Place, now
-from mlport_vertex.emulator.registry import DEPLOYMENTS
-from mlport_vertex.emulator.resources import etag, listing, masked, new_id, normal, parse
-from mlport_vertex.emulator.rules import check_endpoint_id, check_etag, check_resource, check_split, invalid
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.discovery import camel, document
+from mlport_vertex.emulator.protocol.errors import ApiError, not_found
+from mlport_vertex.emulator.protocol.long_running import EMPTY, Work, shown, typed
+from mlport_vertex.emulator.protocol.resources import etag, listing, masked, new_id, normal, parse
+from mlport_vertex.emulator.protocol.rules import check_endpoint_id, check_etag, check_resource, check_split, invalid
 from mlport_vertex.emulator.services.deployments import Deployments
-from mlport_vertex.emulator.traffic_log import check_logging, prepare_logging
+from mlport_vertex.emulator.storing.registry import DEPLOYMENTS
+from mlport_vertex.emulator.storing.traffic_log import check_logging, prepare_logging
 
 Json = dict[str, Any]
 KIND = "endpoints"

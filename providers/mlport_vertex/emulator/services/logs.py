@@ -18,14 +18,14 @@ from typing import Any
 
 from mlport.emulation.documents import Exists
 from mlport.emulation.faults import of_effect
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.builds import LINES as BUILDS
-from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.filters import Holds, Path, compared, predicate
-from mlport_vertex.emulator.job_logs import ENDPOINT, entries_of, entries_of_deployments
 from mlport_vertex.emulator.place import Place, now
-from mlport_vertex.emulator.resources import moment, normal
-from mlport_vertex.emulator.runs import KIND as JOBS
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.filters import Holds, Path, compared, predicate
+from mlport_vertex.emulator.protocol.resources import moment, normal
+from mlport_vertex.emulator.working.builds import LINES as BUILDS
+from mlport_vertex.emulator.working.job_logs import ENDPOINT, entries_of, entries_of_deployments
+from mlport_vertex.emulator.working.runs import KIND as JOBS
 
 Json = dict[str, Any]
 WRITTEN = "logEntries"

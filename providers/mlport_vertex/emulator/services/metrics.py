@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.filters import compared, fits, predicate
-from mlport_vertex.emulator.observed import Observed, Seen
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.registry import DEPLOYMENTS
-from mlport_vertex.emulator.resources import moment, parse
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.filters import compared, fits, predicate
+from mlport_vertex.emulator.protocol.resources import moment, parse
+from mlport_vertex.emulator.storing.observed import Observed, Seen
+from mlport_vertex.emulator.storing.registry import DEPLOYMENTS
 
 Json = dict[str, Any]
 PREFIX = "aiplatform.googleapis.com/prediction/online/"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.discovery import camel, document
-from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.long_running import EMPTY, Work, shown, typed
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.registry import DEFAULT, MODELS, OF_CONTAINERS, Registry
-from mlport_vertex.emulator.resources import listing, masked, new_id, normal, page, visible
-from mlport_vertex.emulator.rules import check_alias, check_etag, check_model_id, check_resource, invalid
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.discovery import camel, document
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.long_running import EMPTY, Work, shown, typed
+from mlport_vertex.emulator.protocol.resources import listing, masked, new_id, normal, page, visible
+from mlport_vertex.emulator.protocol.rules import check_alias, check_etag, check_model_id, check_resource, invalid
+from mlport_vertex.emulator.storing.registry import DEFAULT, MODELS, OF_CONTAINERS, Registry
 
 Json = dict[str, Any]
 PREFIX = "aiplatform.projects.locations.models"

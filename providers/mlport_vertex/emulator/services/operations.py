@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.discovery import document
-from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.long_running import KIND, shown
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.resources import normal, page
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.discovery import document
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.long_running import KIND, shown
+from mlport_vertex.emulator.protocol.resources import normal, page
 
 Json = dict[str, Any]
 LONGEST_WAIT = 60.0  # seconds that :wait holds a call at most; a guess

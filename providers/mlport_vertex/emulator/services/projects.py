@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlport_vertex.emulator.api import Handler, Request
 from mlport_vertex.emulator.place import Place
+from mlport_vertex.emulator.protocol.api import Handler, Request
 
 PREFIX = "cloudresourcemanager.projects"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
-from mlport_vertex.emulator.api import Handler, Json, Request
-from mlport_vertex.emulator.errors import ApiError, not_found
 from mlport_vertex.emulator.place import Place
+from mlport_vertex.emulator.protocol.api import Handler, Json, Request
+from mlport_vertex.emulator.protocol.errors import ApiError, not_found
 
 REQUESTS = ("createPipelineJobRequest", "createNotebookExecutionJobRequest", "createModelMonitoringJobRequest")
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from urllib.parse import unquote
 
 from mlport.emulation.calls import Call, Reply
-from mlport_vertex.emulator.api import Api
-from mlport_vertex.emulator.object_records import StorageError
 from mlport_vertex.emulator.place import Place
+from mlport_vertex.emulator.protocol.api import Api
 from mlport_vertex.emulator.services import storage_json
 from mlport_vertex.emulator.services.storage_forms import CODES, REASONS, json_refusal, xml_refusal
 from mlport_vertex.emulator.services.storage_uploads import Uploads
 from mlport_vertex.emulator.services.storage_xml import Xml
+from mlport_vertex.emulator.storing.object_records import StorageError
 
 HOST = "storage.googleapis.com"
 HOSTS = re.compile(r"(www|([a-z0-9_][a-z0-9._-]*\.)?storage)\.googleapis\.com")

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from mlport.emulation.calls import Call, Reply
-from mlport_vertex.emulator.object_records import Bucket, Json, Object, StorageError, Stored
-from mlport_vertex.emulator.objects import CHUNK
+from mlport_vertex.emulator.storing.object_records import Bucket, Json, Object, StorageError, Stored
+from mlport_vertex.emulator.storing.objects import CHUNK
 
 HOST = "https://www.googleapis.com"
 CHOSEN = (  # what a caller may set of an object; everything else is the server's

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlport.emulation.calls import Call, Reply
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.object_records import Conditions, Content, Json, Object, StorageError
-from mlport_vertex.emulator.objects import Objects
 from mlport_vertex.emulator.place import NUMBER, Place
+from mlport_vertex.emulator.protocol.api import Handler, Request
 from mlport_vertex.emulator.services.storage_forms import (
     CHOSEN,
     bucket_json,
@@ -27,6 +25,8 @@ from mlport_vertex.emulator.services.storage_forms import (
     read_page_token,
     verified,
 )
+from mlport_vertex.emulator.storing.object_records import Conditions, Content, Json, Object, StorageError
+from mlport_vertex.emulator.storing.objects import Objects
 
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 MOST_RESULTS = 1000

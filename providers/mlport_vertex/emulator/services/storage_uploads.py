@@ -18,10 +18,10 @@ from typing import IO
 from urllib.parse import urlencode
 
 from mlport.emulation.calls import Call, Reply
-from mlport_vertex.emulator.object_records import Content, Json, StorageError
-from mlport_vertex.emulator.objects import Objects
 from mlport_vertex.emulator.services.storage_forms import invalid
 from mlport_vertex.emulator.services.storage_json import Upload
+from mlport_vertex.emulator.storing.object_records import Content, Json, StorageError
+from mlport_vertex.emulator.storing.objects import Objects
 
 GRAIN = 256 * 1024  # every part but the last is a multiple of this
 MOST_HEAD = 1 << 20  # bytes of a multipart body before the content begins

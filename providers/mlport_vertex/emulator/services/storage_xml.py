@@ -13,8 +13,6 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from mlport.emulation.calls import Call, Reply
-from mlport_vertex.emulator.object_records import Conditions, Json, Object, StorageError
-from mlport_vertex.emulator.objects import Objects
 from mlport_vertex.emulator.services.storage_forms import (
     content,
     hashes,
@@ -26,6 +24,8 @@ from mlport_vertex.emulator.services.storage_forms import (
     xml,
     xml_etag,
 )
+from mlport_vertex.emulator.storing.object_records import Conditions, Json, Object, StorageError
+from mlport_vertex.emulator.storing.objects import Objects
 
 SPACE = "http://doc.s3.amazonaws.com/2006-03-01"  # of listings
 PARTS_SPACE = "http://s3.amazonaws.com/doc/2006-03-01/"  # of multipart uploads, as google-cloud-storage looks for it

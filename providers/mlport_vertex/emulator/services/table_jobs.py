@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 from mlport.emulation.documents import Exists
-from mlport_vertex.emulator.api import Handler, Request
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.sql import SqlProblem, Statement, translated
-from mlport_vertex.emulator.tables import HIDDEN, LOCATION, TableError, Tables, no_dataset, no_table, schema_of
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.storing.sql import SqlProblem, Statement, translated
+from mlport_vertex.emulator.storing.tables import HIDDEN, LOCATION, TableError, Tables, no_dataset, no_table, schema_of
 
 Json = dict[str, Any]
 JOBS = "bigqueryJobs"

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlport.emulation.calls import Reply
-from mlport_vertex.emulator.api import Handler, Request
 from mlport_vertex.emulator.place import Place
+from mlport_vertex.emulator.protocol.api import Handler, Request
 from mlport_vertex.emulator.services import table_jobs
-from mlport_vertex.emulator.table_types import ValueProblem, row_json, row_of
-from mlport_vertex.emulator.tables import TableError, Tables
+from mlport_vertex.emulator.storing.table_types import ValueProblem, row_json, row_of
+from mlport_vertex.emulator.storing.tables import TableError, Tables
 
 Json = dict[str, Any]
 DATASET_NAME = re.compile(r"\w{1,1024}")

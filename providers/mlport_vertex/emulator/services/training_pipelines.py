@@ -12,18 +12,18 @@ from functools import partial
 from typing import Any
 
 from mlport.emulation.calls import Call
-from mlport_vertex.emulator import containers
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.discovery import document
-from mlport_vertex.emulator.errors import ApiError, refusal
-from mlport_vertex.emulator.jobs_common import Noun, faults_of, refuse_over_quota
-from mlport_vertex.emulator.jobs_common import handlers as common
-from mlport_vertex.emulator.long_running import INTERNAL
 from mlport_vertex.emulator.place import Place, now
-from mlport_vertex.emulator.resources import new_id, normal
-from mlport_vertex.emulator.rules import check_model_id, check_resource, invalid
-from mlport_vertex.emulator.runs import CANCELED
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.discovery import document
+from mlport_vertex.emulator.protocol.errors import ApiError, refusal
+from mlport_vertex.emulator.protocol.long_running import INTERNAL
+from mlport_vertex.emulator.protocol.resources import new_id, normal
+from mlport_vertex.emulator.protocol.rules import check_model_id, check_resource, invalid
 from mlport_vertex.emulator.services.models import Models
+from mlport_vertex.emulator.working import containers
+from mlport_vertex.emulator.working.jobs_common import Noun, faults_of, refuse_over_quota
+from mlport_vertex.emulator.working.jobs_common import handlers as common
+from mlport_vertex.emulator.working.runs import CANCELED
 
 Json = dict[str, Any]
 KIND, PENDING = "trainingPipelines", "pipelines at work"

@@ -8,19 +8,19 @@ from typing import Any
 from zlib import crc32
 
 from mlport import SweepSpec
-from mlport_vertex.emulator import containers, study
-from mlport_vertex.emulator.api import Handler, Request
-from mlport_vertex.emulator.containers import METRIC_FILE, TRIAL_ID
-from mlport_vertex.emulator.discovery import snake
-from mlport_vertex.emulator.errors import ApiError
-from mlport_vertex.emulator.jobs_common import Noun, faults_of, refuse_over_quota
-from mlport_vertex.emulator.jobs_common import handlers as common
-from mlport_vertex.emulator.long_running import INTERNAL
 from mlport_vertex.emulator.place import Place, now
-from mlport_vertex.emulator.resources import moment, new_id, normal, parse
-from mlport_vertex.emulator.rules import check_resource
-from mlport_vertex.emulator.runs import CANCELED, ENDED
-from mlport_vertex.emulator.runs import KIND as CUSTOM_JOBS
+from mlport_vertex.emulator.protocol.api import Handler, Request
+from mlport_vertex.emulator.protocol.discovery import snake
+from mlport_vertex.emulator.protocol.errors import ApiError
+from mlport_vertex.emulator.protocol.long_running import INTERNAL
+from mlport_vertex.emulator.protocol.resources import moment, new_id, normal, parse
+from mlport_vertex.emulator.protocol.rules import check_resource
+from mlport_vertex.emulator.working import containers, study
+from mlport_vertex.emulator.working.containers import METRIC_FILE, TRIAL_ID
+from mlport_vertex.emulator.working.jobs_common import Noun, faults_of, refuse_over_quota
+from mlport_vertex.emulator.working.jobs_common import handlers as common
+from mlport_vertex.emulator.working.runs import CANCELED, ENDED
+from mlport_vertex.emulator.working.runs import KIND as CUSTOM_JOBS
 
 Json = dict[str, Any]
 KIND, PENDING = "hyperparameterTuningJobs", "tuning jobs at work"

@@ -1,0 +1,1 @@
+"""What is kept: objects, tables, models, images, and what passed through endpoints."""

@@ -1,0 +1,1 @@
+"""What does the work: pods, containers, builds, studies, batches, schedules."""

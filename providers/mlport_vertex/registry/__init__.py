@@ -1,0 +1,1 @@
+"""What stands behind the role of models: requests, records, files."""
