@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlport.emulation.at_work import processes
 from mlport.emulation.server import Ready
 from mlport.waiting import delays, wait_until
 from mlport_vertex.emulator.place import Place
-from mlport_vertex.emulator.working.at_work import processes
 
 COMMAND = [sys.executable, "-m", "mlport.cli.main", "emulate", "vertex"]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mlport.errors import ConfigError, ConflictError, NotFoundError, SpecError, stamped
 from mlport.faults import fault
 from mlport.spi import Answer, EndpointRecord, Json, Observation, Operation, Page, Plan, Query, Window
+from mlport.traffic import check_shares
 from mlport.waiting import delays, wait_until
 from mlport_local.config import LocalConfig
 from mlport_local.engine.database import translated
@@ -129,7 +130,7 @@ class LocalEndpoints:
             SpecError: shares that are no whole percents, or do not sum to 100.
             ConflictError: the split does not name exactly the deployments that there are, or `etag` is no longer right.
         """
-        _check_shares(split)
+        check_shares(split)
 
         def shift(desired: Desired) -> Desired:
             if set(split) != set(desired.deployments):
@@ -312,14 +313,6 @@ def _refuse_unusable(tls: Tls) -> None:
         raise ConfigError(
             f"certificate {tls.certificate} with certificate_key {tls.key}: {error}", hint="give the two PEM files of one pair"
         ) from error
-
-
-def _check_shares(split: Mapping[str, int]) -> None:
-    wrong = {name: share for name, share in split.items() if isinstance(share, bool) or not isinstance(share, int) or not 0 <= share <= 100}
-    if wrong:
-        raise SpecError(f"split: {wrong} must be integer percent, 0 to 100")
-    if sum(split.values()) != 100:
-        raise SpecError(f"split sums to {sum(split.values())}, not 100: {dict(split)}")
 
 
 def _refuse_present(desired: Desired, name: str, deployment: str) -> None:

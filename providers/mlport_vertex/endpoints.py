@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mlport.errors import BusyError, ConflictError, NotFoundError, SpecError, UnsupportedError, stamped
 from mlport.specs import DeploymentSpec, EndpointSpec, Spec
 from mlport.spi import Answer, EndpointRecord, Json, Observation, Operation, Page, Plan, Query, Request, StateStore, Window
+from mlport.traffic import check_shares
 from mlport_vertex.google.api import VertexApi
 from mlport_vertex.names import deployed_id, endpoint_name, last, model_name, settled
 from mlport_vertex.operations import DONE
@@ -129,7 +130,7 @@ class VertexEndpoints:
             SpecError: shares that are no whole percents, or do not sum to 100.
             ConflictError: the split does not name exactly the deployments that there are, or `etag` is no longer right.
         """
-        _check_shares(split)
+        check_shares(split)
         endpoint = self._endpoint(name)
         record = self._record(endpoint)
         if set(split) != set(record.split):
@@ -261,11 +262,3 @@ class VertexEndpoints:
 
 def _changed(name: str) -> ConflictError:
     return ConflictError(f"endpoint {name!r} was changed since you looked", hint="look again, and decide anew")
-
-
-def _check_shares(split: Mapping[str, int]) -> None:
-    wrong = {name: share for name, share in split.items() if isinstance(share, bool) or not isinstance(share, int) or not 0 <= share <= 100}
-    if wrong:
-        raise SpecError(f"split: {wrong} must be integer percent, 0 to 100")
-    if sum(split.values()) != 100:
-        raise SpecError(f"split sums to {sum(split.values())}, not 100: {dict(split)}")

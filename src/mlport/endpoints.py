@@ -14,6 +14,7 @@ from mlport.journal import token_for
 from mlport.operations import finish
 from mlport.paging import each
 from mlport.spi import Answer, DeploymentRecord, EndpointRecord, EndpointState, Facts, Observation, Operation, Plan, Query, Window
+from mlport.traffic import check_split
 from mlport.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -378,22 +379,6 @@ def as_deployment(model: ModelVersion | DeploymentSpec, name: str | None, option
     if isinstance(model, DeploymentSpec):
         return model
     return DeploymentSpec.model_validate({**options, "model": {"name": model.name, "version": model.version}, "name": name})
-
-
-def check_split(split: Mapping[str, int], live: Mapping[str, int]) -> dict[str, int]:
-    """The whole split over the live deployments: those not named get 0.
-
-    Raises:
-        SpecError: an unknown name, a share that is not an integer of 0 to 100, or a sum other than 100.
-    """
-    if unknown := [name for name in split if name not in live]:
-        raise SpecError(f"split names what is not deployed: {', '.join(unknown)}", hint=f"deployed: {', '.join(live) or 'nothing'}")
-    wrong = {name: share for name, share in split.items() if isinstance(share, bool) or not isinstance(share, int) or not 0 <= share <= 100}
-    if wrong:
-        raise SpecError(f"split: {wrong} must be integer percent, 0 to 100")
-    if sum(split.values()) != 100:
-        raise SpecError(f"split sums to {sum(split.values())}, not 100: {dict(split)}")
-    return {name: split.get(name, 0) for name in live}
 
 
 def as_window(window: Window | timedelta | None) -> Window:

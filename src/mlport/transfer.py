@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlport.errors import (
     AuthenticationError,
+    ConflictError,
     InputChangedError,
     MlportError,
     NotFoundError,
@@ -168,6 +171,22 @@ def _save(found: Any, target: Path) -> None:
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def deliver(destination: Path, fill: Callable[[Path], None]) -> Path:
+    """Make a folder in one step: `fill` writes it elsewhere, and it has its name only when it is whole.
+
+    Raises:
+        ConflictError: `destination` exists.
+    """
+    if destination.exists():
+        raise ConflictError(f"{destination} exists already", hint="name a folder that does not exist yet")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=destination.parent) as scratch:
+        folder = Path(scratch, "folder")
+        fill(folder)
+        folder.rename(destination)
+    return destination
 
 
 def upload(source: Path, url: str) -> None:

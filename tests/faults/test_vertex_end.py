@@ -15,8 +15,8 @@ from vertex_jobs import create, get, job, pool, printed, until
 from vertex_models import BUCKET, MACHINE, ask, classifier, deploy, done, endpoint, put, upload
 from vertex_process import COMMAND, Emulated, emulating, nothing_runs
 
+from mlport.emulation.at_work import processes
 from mlport.emulation.server import Ready
-from mlport_vertex.emulator.working.at_work import processes
 
 WAITS = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)); print('begun', flush=True); time.sleep(600)"
 

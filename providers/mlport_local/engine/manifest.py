@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from mlport.batch.request import asked
 from mlport.spi import TOKEN, Facts, InputFact, Json
 from mlport.transfer import is_url
 from mlport_local.config import LocalConfig
@@ -43,21 +44,10 @@ def batch_request(spec: BatchSpec, facts: Facts, config: LocalConfig) -> Json:
     A local output folder is written in place, a URL is uploaded to at the end.
     """
     model = facts.model or {}
-    request = {
-        "model": "${MLPORT_INPUT_MODEL}",
-        "input": "${MLPORT_INPUT_ROWS}",
-        "output": "${MLPORT_OUTPUT_PREDICTIONS}",
-        "format": spec.format,
-        "keep": list(spec.keep),
-        "batch_rows": spec.batch_rows,
-        "model_name": spec.model.name,
-        "version": spec.model.version,
-        "threads": max(1, int(spec.compute.cpus)),
-    }
     return {
         **_common(spec.name, spec.compute, spec.timeout, facts, config),
         "entrypoint": ["python", "-m", "mlport.batch", "request.json"],
-        "files": {"request.json": request},
+        "files": {"request.json": asked(spec)},
         "inputs": {
             "model": {"uri": model.get("uri"), "kind": "sha256", "digest": model.get("digest")},
             **{name: _input(fact) for name, fact in facts.inputs.items()},

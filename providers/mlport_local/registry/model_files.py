@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mlport.bundle import tree_digest, tree_files
-from mlport.errors import ConflictError, InputChangedError, NotFoundError, SpecError
+from mlport.errors import InputChangedError, NotFoundError, SpecError
 from mlport.spi import Json
+from mlport.transfer import deliver, is_url, local_path
 from mlport.transfer import download as download_url
-from mlport.transfer import is_url, local_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,14 +119,7 @@ def fetch(address: str, uri: str, destination: Path) -> Path:
         ConflictError: `destination` exists.
         NotFoundError: the files are gone.
     """
-    if destination.exists():
-        raise ConflictError(f"{destination} exists already", hint="name a folder that does not exist yet")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=destination.parent) as scratch:
-        folder = Path(scratch, "model")
-        _read(address, uri, folder)
-        folder.rename(destination)
-    return destination
+    return deliver(destination, lambda folder: _read(address, uri, folder))
 
 
 def _read(address: str, uri: str, folder: Path) -> None:

@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as CallTimeoutError
 
 from mlport.errors import PredictionError, SpecError
+from mlport.rows import encoded
 from mlport.spi import Answer, Json
 
 CONNECTIONS = 64  # kept open for each endpoint
@@ -119,22 +118,7 @@ def body_of(rows: Sequence[Json]) -> bytes:
                 hint="give each row the same columns, with None for what is not known",
             )
     data = [[row[column] for column in columns] for row in rows]
-    try:
-        return _encoder.encode({"dataframe_split": {"columns": columns, "data": data}})
-    except TypeError as error:
-        raise SpecError(f"predict: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, without importing it
-        plain = value.tolist()
-        return str(value) if isinstance(plain, int) and getattr(value, "dtype", None) is not None and value.dtype.kind in "mM" else plain
-    raise TypeError(f"a {type(value).__name__} has no JSON form: {value!r}")
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
+    return encoded({"dataframe_split": {"columns": columns, "data": data}})
 
 
 def answer_of(name: str, response: urllib3.BaseHTTPResponse) -> Answer:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlport.bundle import tree_digest, tree_files
-from mlport.errors import ConflictError, InputChangedError, NotFoundError, SpecError
+from mlport.errors import InputChangedError, NotFoundError, SpecError
 from mlport.spi import Json
-from mlport.transfer import is_url, local_path
+from mlport.transfer import deliver, is_url, local_path
 from mlport_vertex.google.objects import split
 
 if TYPE_CHECKING:
@@ -102,12 +102,9 @@ def fetch(api: VertexApi, uri: str, destination: Path) -> Path:
         ConflictError: `destination` exists.
         NotFoundError: the files are gone.
     """
-    if destination.exists():
-        raise ConflictError(f"{destination} exists already", hint="name a folder that does not exist yet")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=destination.parent) as scratch:
-        folder = Path(scratch, "model")
+
+    def fill(folder: Path) -> None:
         if not api.objects.download(uri, folder):
             raise NotFoundError(f"the version's files are gone from {uri}", hint="register the model again")
-        folder.rename(destination)
-    return destination
+
+    return deliver(destination, fill)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from mlport.batch.request import asked
 from mlport.errors import SpecError
 from mlport.specs import BatchSpec
 from mlport.spi import Facts, InputFact, Json, Request
@@ -42,21 +43,10 @@ def _composed(config: VertexConfig, spec: BatchSpec, options: VertexBatchOptions
     """A job of ours, for Vertex AI's own batch prediction reads no Parquet and keeps no columns."""
     _refuse_what_only_native_has(spec, options)
     model = facts.model or {}
-    request = {
-        "model": "${MLPORT_INPUT_MODEL}",
-        "input": "${MLPORT_INPUT_ROWS}",
-        "output": "${MLPORT_OUTPUT_PREDICTIONS}",
-        "format": spec.format,
-        "keep": list(spec.keep),
-        "batch_rows": spec.batch_rows,
-        "model_name": spec.model.name,
-        "version": spec.model.version,
-        "threads": max(1, int(spec.compute.cpus)),
-    }
     work = {
         **common_work(config, spec.name, spec.timeout, spec.compute),
         "entrypoint": ["python", "-m", "mlport.batch", "request.json"],
-        "files": {"request.json": request},
+        "files": {"request.json": asked(spec)},
         "inputs": {
             "model": {"uri": model.get("uri"), "kind": "sha256", "digest": model.get("digest")},
             **{name: input_of(config, fact, "BatchSpec.input") for name, fact in facts.inputs.items()},

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlport.errors import AmbiguousError, PredictionError, SpecError, UnavailableError
+from mlport.rows import encoded
 from mlport.spi import Answer, Json
 from mlport_vertex.google.errors import Refusal, translated
 from mlport_vertex.names import endpoint_name
@@ -129,8 +130,8 @@ def body_of(line: Line, rows: Sequence[Json], request_id: str, caller_id: str | 
     parameters = {REQUEST_ID: request_id, **({CALLER_ID: caller_id} if caller_id is not None else {})}
     if True in protocols:
         own = {"parameters": {CALLER_ID: caller_id}} if caller_id is not None else {}
-        return _encoded({"id": request_id, "inputs": _tensors(line, rows), **own})
-    return _encoded({"instances": _instances(line, rows), "parameters": parameters})
+        return encoded({"id": request_id, "inputs": _tensors(line, rows), **own})
+    return encoded({"instances": _instances(line, rows), "parameters": parameters})
 
 
 def _instances(line: Line, rows: Sequence[Json]) -> list[Any]:
@@ -168,23 +169,6 @@ def _datatype(kind: str | None, values: Sequence[Any]) -> str:
     if all(isinstance(value, int) for value in values):
         return "INT64"
     return "BYTES" if any(isinstance(value, str) for value in values) else "FP64"
-
-
-def _encoded(body: Json) -> bytes:
-    import msgspec
-
-    try:
-        return msgspec.json.encode(body, enc_hook=_plain)
-    except TypeError as error:
-        raise SpecError(f"predict: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, without importing it
-        return value.tolist()
-    raise TypeError(f"a {type(value).__name__} has no JSON form: {value!r}")
 
 
 def _predictions(name: str, response: Response, request_id: str) -> Sequence[Any]:

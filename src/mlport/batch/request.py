@@ -7,12 +7,15 @@ import json
 import os
 from glob import has_magic
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
 from mlport.errors import SpecError, UsageError
 from mlport.fields import Spec
+
+if TYPE_CHECKING:
+    from mlport.specs import BatchSpec
 
 Format = Literal["parquet", "csv", "jsonl"]
 _FORMATS: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -53,6 +56,21 @@ class Request(Spec):
         if taken:
             raise ValueError(f"the output has a column {taken[0]!r} of its own")
         return value
+
+
+def asked(spec: BatchSpec) -> dict[str, Any]:
+    """The request file of a job that scores what a spec says: what it names is staged by mlport's runner."""
+    return {
+        "model": "${MLPORT_INPUT_MODEL}",
+        "input": "${MLPORT_INPUT_ROWS}",
+        "output": "${MLPORT_OUTPUT_PREDICTIONS}",
+        "format": spec.format,
+        "keep": list(spec.keep),
+        "batch_rows": spec.batch_rows,
+        "model_name": spec.model.name,
+        "version": spec.model.version,
+        "threads": max(1, int(spec.compute.cpus)),
+    }
 
 
 def load(path: Path) -> Request:

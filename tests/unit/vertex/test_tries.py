@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mlport.emulation.faults import Faults
+from mlport.emulation.tries import GIVEN_UP, PAUSES, Tries
 from mlport.waiting import delays, wait_until
 from mlport_vertex.emulator.place import Place
 from mlport_vertex.emulator.protocol.long_running import EMPTY, Work
-from mlport_vertex.emulator.protocol.tries import GIVEN_UP, PAUSES, Tries
 
 RESOURCE = "projects/424242424242/locations/us-central1/endpoints/7"
 
