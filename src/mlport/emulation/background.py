@@ -48,16 +48,25 @@ def ensure(name: str, folder: Path | None = None) -> dict[str, Any]:
 
 
 def running(folder: Path) -> dict[str, Any] | None:
-    """What the emulator in this folder said when it started, None if none is running there."""
+    """What the emulator in this folder said when it started, None if none is running there, or none that is ready."""
     try:
-        said: dict[str, Any] = json.loads((folder / READY).read_text(encoding="utf-8"))
-        with (folder / LOCK).open() as held:
+        with (folder / LOCK).open(encoding="utf-8") as held:
             fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return said
-    except (OSError, ValueError):
+        return _said(folder)
+    except OSError:
         return None
     return None
+
+
+def _said(folder: Path) -> dict[str, Any] | None:
+    """What its last line was, if whoever holds the folder wrote it and not one before."""
+    try:
+        said: dict[str, Any] = json.loads((folder / READY).read_text(encoding="utf-8"))
+        holder = (folder / LOCK).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return said if holder.startswith(f"process {said['pid']} ") else None
 
 
 def announce(folder: Path, line: str) -> None:

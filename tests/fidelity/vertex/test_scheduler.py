@@ -232,8 +232,3 @@ def test_vertex_ais_own_schedules_take_no_custom_jobs(emulator: Ready) -> None:
     assert status == 501, said
     assert call(emulator, "GET", path) == (200, {})
     assert call(emulator, "GET", f"{path}/1")[0] == 404
-
-
-def test_cloud_build_says_that_it_builds_nothing(emulator: Ready) -> None:
-    status, said = call(emulator, "POST", "/v1/projects/emulated/builds", {"steps": []})
-    assert (status, said["error"]["status"]) == (501, "UNIMPLEMENTED")
