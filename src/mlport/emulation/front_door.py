@@ -48,8 +48,10 @@ class FrontDoor:
         """Stop listening, and hang up."""
         if self._server:
             self._server.close()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for transport in list(self._open):
             transport.abort()
         if self._server:
@@ -91,6 +93,9 @@ class FrontDoor:
         except (OSError, EOFError):  # the caller does not trust us, or hung up: TLS has told it already
             transport.abort()
             return
+        except asyncio.CancelledError:  # the door is closed meanwhile
+            transport.abort()
+            raise
         outer = cast("asyncio.Transport", outer)
         self.opened(outer)
         near.transport = outer

@@ -33,6 +33,9 @@ from mlport.errors import ConfigError
 THREADS = 48  # calls answered at once; more wait
 IN_MEMORY = 4 << 20  # bytes of a body that are not written to disk
 CHUNK = 1 << 20
+LAST_ROUNDS = (
+    3  # of the event loop after all was closed: a connection that was cut, TLS within it, and what it was passed on to, each end in one
+)
 FAULTS_PATH = "/_emulator/faults"  # GET tells the rules and how often each struck, PUT sets them; on the direct address only
 T = TypeVar("T")
 
@@ -141,10 +144,15 @@ class _Loop:
         return asyncio.run_coroutine_threadsafe(self._stack.enter_async_context(manager), self._loop).result()
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _close(self) -> None:
+        await self._stack.aclose()
+        for _ in range(LAST_ROUNDS):
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager
