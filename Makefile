@@ -7,13 +7,14 @@ STAMP := $(VENV)/.mlport-setup
 UV := env -u PYTHONDONTWRITEBYTECODE $(BIN)/uv pip
 JOBS ?= 2
 MINUTES ?= 30
+PROFILE ?= local
 ONLY ?= *
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test faults samples live check lint types format bench soak docs lock wheel examples newcomer clean
+.PHONY: help setup demo test conformance faults samples live check lint types format bench soak docs lock wheel examples newcomer clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make the virtual environment with all extras, from requirements.lock (VENV=dir)
 
@@ -54,6 +55,9 @@ samples: setup ## Google's own samples, unmodified, against the emulator: SAMPLE
 live: setup ## the conformance suite on a real account, which costs money: PROVIDER=vertex (docs/live.md)
 	@test -f "tests/live/test_$(PROVIDER).py" || { echo "name a provider: make live PROVIDER=vertex (docs/live.md)"; exit 2; }
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -s -p no:cacheprovider "tests/live/test_$(PROVIDER).py"
+
+conformance: setup ## the whole conformance suite against a profile (PROFILE="vertex-emulated?transport=grpc")
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) --pyargs mlport.testing.suite --profile="$(PROFILE)"
 
 examples: setup ## run every example
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q tests/examples

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mlport.client import Client, connect
 from mlport.demo.flights import FEATURES, TARGET, flights, months
+from mlport.errors import DeadlineError
 from mlport.specs import Compute, JobSpec
 from mlport.waiting import delays, wait_until
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 NAME = "flight-delays"
 ROWS_A_REQUEST = 250
 SOURCE = Path(__file__).parent / "source"
-LAG_SECONDS = 600.0  # clouds have what passed through an endpoint minutes late
+SOON_SECONDS, LAG_SECONDS = 5.0, 600.0  # clouds have what passed through an endpoint minutes late
 SHOWN = {"key": "API key", "identity": "the provider's credentials", "none": "nothing"}
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -193,11 +194,11 @@ def _captured(endpoint: Endpoint, truth: dict[str, list[int]]) -> pa.Table:
 
 def _once_all_is_there(what: str, look: Callable[[], T], done: Callable[[T], bool], say: Say) -> T:
     """What is seen once it is complete: some providers have it only minutes later."""
-    found = look()
-    if done(found):
-        return found
-    say(f"   (the provider has its {what} some minutes later: waiting)")
-    return wait_until(look, done, pauses=delays(first=0.2, ceiling=10.0), timeout=LAG_SECONDS, what=f"the provider's {what}")
+    try:
+        return wait_until(look, done, pauses=delays(first=0.1, ceiling=1.0), timeout=SOON_SECONDS, what=f"the provider's {what}")
+    except DeadlineError:
+        say(f"   (the provider has its {what} some minutes later: waiting)")
+    return wait_until(look, done, pauses=delays(first=1.0, ceiling=10.0), timeout=LAG_SECONDS, what=f"the provider's {what}")
 
 
 def _where(ml: Client, job: Job, place: Path, keep: bool, say: Say) -> None:
