@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlport.errors import BusyError, ConflictError, NotFoundError, SpecError, UnsupportedError, stamped
+from mlport.errors import BusyError, ConflictError, InvalidRequestError, NotFoundError, SpecError, UnsupportedError, stamped
 from mlport.specs import DeploymentSpec, EndpointSpec, Spec
 from mlport.spi import Answer, EndpointRecord, Json, Observation, Operation, Page, Plan, Query, Request, StateStore, Window
 from mlport.traffic import check_shares
@@ -144,10 +144,13 @@ class VertexEndpoints:
         body = {"displayName": endpoint["displayName"], "trafficSplit": shares, **({"etag": etag} if etag is not None else {})}
         try:
             self._api.call("endpoints.patch", name=endpoint_name(self._parent, name), body=body, updateMask="trafficSplit")
-        except BusyError as error:
-            if etag is None or self._endpoint(name).get("etag") == etag:
+        except (BusyError, InvalidRequestError) as error:
+            now = self._endpoint(name)
+            if etag is not None and now.get("etag") != etag:
+                raise _changed(name) from error
+            if {each["id"] for each in now.get("deployedModels", ())} == set(ids.values()):
                 raise
-            raise _changed(name) from error
+            raise BusyError(f"a deployment of {name!r} came or went meanwhile", provider="vertex", operation="endpoints.patch") from error
         return Operation(f"{DONE}/{name}/{token}", "set_traffic", name)
 
     def undeploy(self, name: str, deployment: str, *, token: str) -> Operation:

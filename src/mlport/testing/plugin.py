@@ -50,8 +50,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not is_worker(config):
-        base = Path(config.getoption("basetemp") or tempfile.gettempdir()).absolute()
-        os.environ[FOLDER] = str(base / f"mlport-suite-{os.urandom(6).hex()}")  # pytest-xdist's workers inherit it
+        chosen = Path(config.getoption("basetemp") or Path(tempfile.gettempdir(), "pytest")).absolute()
+        os.environ[FOLDER] = str(chosen.with_name(f"{chosen.name}-mlport-suite-{os.urandom(6).hex()}"))  # pytest empties --basetemp itself
     config.addinivalue_line(
         "markers", "needs(*capabilities): what a conformance test relies on; its refusal is tested where that is absent"
     )

@@ -21,8 +21,7 @@ RunProgram = Callable[..., Job]
 
 
 @pytest.fixture(scope="session")
-def targets(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Targets:
-    tmp_path_factory.getbasetemp()  # the first to ask empties --basetemp, where accounts may lie: nothing may be there yet
+def targets(pytestconfig: pytest.Config) -> Targets:
     return targets_of(pytestconfig)
 
 
