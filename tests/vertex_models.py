@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pytest
 from vertex_place import call
 
 import mlport
@@ -122,6 +123,13 @@ def nothing_left(ready: Ready) -> Iterator[None]:
     finally:
         with mlport.connect(f"local://{ready.folder / 'vertex' / 'containers'}") as engine:
             until(lambda: _all_ended(engine), 60)
+
+
+@pytest.fixture(scope="module")
+def no_server_left(emulator: Ready) -> Iterator[None]:
+    """Of a module's tests, for `pytest.mark.usefixtures`."""
+    with nothing_left(emulator):
+        yield
 
 
 def _all_ended(engine: mlport.Client) -> bool:

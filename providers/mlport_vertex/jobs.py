@@ -18,12 +18,11 @@ from mlport.metrics import points
 from mlport.paging import each
 from mlport.spi import TOKEN, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, State
 from mlport.transfer import is_url
-from mlport_vertex.labels import clean
+from mlport_vertex.labels import KIND_LABEL, TOKEN_LABEL, clean
 from mlport_vertex.running import batch_records
 from mlport_vertex.running.batch_jobs import Pages, VertexBatches, merged
 from mlport_vertex.running.batch_records import is_batch
 from mlport_vertex.running.job_records import (
-    TOKEN_LABEL,
     id_of,
     job_result,
     job_status,
@@ -34,7 +33,7 @@ from mlport_vertex.running.job_records import (
     run_address,
     state_of,
 )
-from mlport_vertex.running.job_request import KIND_LABEL, run_of, wheel_of
+from mlport_vertex.running.job_request import run_of, wheel_of
 from mlport_vertex.running.logs import read_page
 from mlport_vertex.running.package import PACKAGE, package
 from mlport_vertex.running.states import natives
@@ -246,7 +245,7 @@ class VertexJobs:
     def _deliver(self, job: Json) -> None:
         """Copy a batch's scores to the folder that was asked for, if it is one of this machine and empty."""
         run = run_address(job)
-        if run is None or job["name"] in self._ended or job.get("labels", {}).get("mlport_kind") != "batch":
+        if run is None or job["name"] in self._ended or job.get("labels", {}).get(KIND_LABEL) != "batch":
             return
         note = self._api.objects.get(f"{run}/deliver.json")
         wanted = json.loads(note) if note else {}

@@ -11,6 +11,7 @@ from mlport.spi import TOKEN
 KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MOST = 64  # on one resource
 LONGEST = 63
+TOKEN_LABEL, KIND_LABEL = "mlport_token", "mlport_kind"
 
 
 def labels(wanted: Mapping[str, str]) -> dict[str, str]:

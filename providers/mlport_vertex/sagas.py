@@ -23,6 +23,7 @@ from mlport.errors import (
 from mlport.spi import ABSENT, Json, OperationStatus, State, StateStore, Versioned
 from mlport_vertex.google.api import VertexApi
 from mlport_vertex.google.errors import Refusal
+from mlport_vertex.labels import TOKEN_LABEL
 from mlport_vertex.serving.build_calls import BUILD, Builds
 
 FOLDER = "vertex/operations"
@@ -200,7 +201,7 @@ class Sagas:
         if step.call != "endpoints.create" or self._clock() - step.sent >= LOOKED_FOR:
             return False
         found = self._look("endpoints.get", f"{step.resource}/endpoints/{note.target}")
-        return found is None or found.get("labels", {}).get("mlport_token") == note.token
+        return found is None or found.get("labels", {}).get(TOKEN_LABEL) == note.token
 
     def _without_operation(self, note: Note, step: Step) -> Note:
         """It was never sent, got no answer, or its operation is forgotten."""
@@ -285,7 +286,7 @@ class Sagas:
 
     def _created(self, note: Note, step: Step) -> str | None:
         found = self._look("endpoints.get", f"{step.resource}/endpoints/{note.target}")
-        return note.target if found and found.get("labels", {}).get("mlport_token") == note.token else None
+        return note.target if found and found.get("labels", {}).get(TOKEN_LABEL) == note.token else None
 
     def _deployed(self, note: Note, step: Step) -> str | None:
         return note.target if step.body["deployedModel"]["id"] in self._ids(step) else None

@@ -14,8 +14,8 @@ from mlport.errors import ConflictError, InvalidRequestError, NotFoundError, sta
 from mlport.paging import each
 from mlport.spi import Json, Page, Plan, Query, State, SweepStatus
 from mlport_vertex.jobs import LOOKS_AT_ONCE, filter_of
-from mlport_vertex.labels import clean
-from mlport_vertex.running.job_records import TOKEN_LABEL, manifest_of, number_of, run_address, state_of
+from mlport_vertex.labels import TOKEN_LABEL, clean
+from mlport_vertex.running.job_records import manifest_of, number_of, run_address, state_of
 from mlport_vertex.running.sweep_records import may_be_cut_short, sweep_id, sweep_name, sweep_status, trial_job, trials_of
 
 if TYPE_CHECKING:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from mlport.errors import SpecError
 from mlport.spi import Json
+
+if TYPE_CHECKING:
+    import msgspec
 
 
 def encoded(body: Json) -> bytes:
@@ -14,12 +18,17 @@ def encoded(body: Json) -> bytes:
     Raises:
         SpecError: a value has no JSON form.
     """
-    import msgspec
-
     try:
-        return msgspec.json.Encoder(enc_hook=_plain, decimal_format="number").encode(body)
+        return _encoder().encode(body)
     except TypeError as error:
         raise SpecError(f"predict: {error}") from error
+
+
+@cache
+def _encoder() -> msgspec.json.Encoder:
+    import msgspec
+
+    return msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
 
 
 def _plain(value: Any) -> Any:

@@ -13,8 +13,6 @@ from mlport.transfer import translated
 if TYPE_CHECKING:
     from mlport_vertex.google.connection import Connection
 
-MISSING_BUCKET = "NoSuchBucket"
-
 
 def split(uri: str) -> tuple[str, str]:
     """Bucket and name of a `gs://` address.

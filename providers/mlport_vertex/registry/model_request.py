@@ -17,7 +17,6 @@ from mlport_vertex.serving import containers
 
 RESERVED = "mlport"
 DIGEST_LABEL = "mlport_digest"
-LONGEST_VALUE = 63
 _DETAILS = "flavors, signature and, if it is not known yet, the digest are added from the files that are uploaded"
 
 

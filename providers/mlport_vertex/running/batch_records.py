@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from mlport.spi import Artifact, Cause, JobResult, JobStatus, Json, MetricPoint, State, Usage
 from mlport_vertex.google.errors import NUMBERS
-from mlport_vertex.running.job_records import TOKEN_LABEL, moment, number_of
-from mlport_vertex.running.job_request import KIND_LABEL
+from mlport_vertex.labels import KIND_LABEL, TOKEN_LABEL
+from mlport_vertex.running.job_records import moment, number_of
 from mlport_vertex.running.states import job_state, natives
 
 COLLECTION = "batchPredictionJobs"

@@ -14,10 +14,10 @@ from mlport.transfer import is_url
 from mlport_vertex.compute import machines
 from mlport_vertex.compute.images import training_image
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.labels import labels
+from mlport_vertex.labels import KIND_LABEL, labels
 from mlport_vertex.names import model_name
 from mlport_vertex.options import NATIVE_ONLY, VertexBatchOptions, options_of
-from mlport_vertex.running.job_request import KIND_LABEL, Planned, common_work, custom_job, encryption, input_of
+from mlport_vertex.running.job_request import Planned, common_work, custom_job, encryption, input_of
 from mlport_vertex.serving.deployed import columns_of
 
 MLPORT = "mlport[local]"

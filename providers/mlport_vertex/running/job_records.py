@@ -8,11 +8,11 @@ from datetime import datetime
 from mlport.errors import NotFoundError
 from mlport.spi import Artifact, Cause, JobResult, JobStatus, Json, State, Usage
 from mlport_vertex.google.errors import NUMBERS
-from mlport_vertex.running.job_request import KIND_LABEL, KINDS
+from mlport_vertex.labels import KIND_LABEL, TOKEN_LABEL
+from mlport_vertex.running.job_request import KINDS
 from mlport_vertex.running.states import job_state
 
 CUSTOM = "custom"
-TOKEN_LABEL = "mlport_token"  # noqa: S105 - a label's name
 
 
 def id_of(job: Json) -> str:

@@ -16,7 +16,7 @@ from mlport.transfer import is_url
 from mlport_vertex.compute import machines
 from mlport_vertex.compute.images import training_image
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.labels import labels
+from mlport_vertex.labels import KIND_LABEL, labels
 from mlport_vertex.options import VertexJobOptions, options_of
 from mlport_vertex.running.package import BOOTSTRAP, PACKAGE, PACKED
 
@@ -27,7 +27,6 @@ GRACE = 8
 SETUP_SECONDS = 3600
 """What Vertex AI's own limit is above that of all attempts: fetching, installing, copying."""
 BOOT_DISK_GB = 100
-KIND_LABEL = "mlport_kind"
 KINDS: Mapping[str, PlanKind] = {"job": "job", "batch": "batch"}
 PACKAGE_IS_THERE = "the package is there, by this or an earlier submit"
 IN_JOB_SCHEMES = ("gs", "https", "http")

@@ -7,8 +7,8 @@ from collections.abc import Container, Mapping
 from mlport.errors import NotFoundError
 from mlport.spi import Json, State, SweepStatus, Trial, TrialState
 from mlport_vertex.in_job.trial import value_of
+from mlport_vertex.labels import KIND_LABEL, TOKEN_LABEL
 from mlport_vertex.running.job_records import moment, number_of, state_of
-from mlport_vertex.running.job_request import KIND_LABEL
 from mlport_vertex.running.sweep_request import ALGORITHMS
 
 SWEEP = "sweep"
@@ -67,7 +67,7 @@ def sweep_status(job: Json, space: Mapping[str, Json], cut_short: Container[str]
         began=moment(job["createTime"]),
         ended=moment(job["endTime"]) if state.terminal and "endTime" in job else None,
         reason=reason,
-        token=job.get("labels", {}).get("mlport_token"),
+        token=job.get("labels", {}).get(TOKEN_LABEL),
         labels={name: value for name, value in job.get("labels", {}).items() if name != KIND_LABEL},
         trials=tuple(_trial(job, number, trial, space, cut_short) for number, trial in enumerate(trials_of(job))),
     )

@@ -10,9 +10,9 @@ from mlport.errors import SpecError, UnsupportedError
 from mlport.specs import Dimension, Range, Stopping, SweepSpec
 from mlport.spi import Facts, Json, Request
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.labels import labels
+from mlport_vertex.labels import KIND_LABEL, labels
 from mlport_vertex.options import VertexJobOptions, VertexSweepOptions, options_of
-from mlport_vertex.running.job_request import KIND_LABEL, PACKAGE_IS_THERE, Planned, encryption, job_image, job_notes, job_work, to_run
+from mlport_vertex.running.job_request import PACKAGE_IS_THERE, Planned, encryption, job_image, job_notes, job_work, to_run
 
 ALGORITHMS: Mapping[str, str] = {"grid": "GRID_SEARCH", "random": "RANDOM_SEARCH"}
 """Vertex AI's words; its own Bayesian search is what it does where none is said."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from vertex_models import BUCKET, MACHINE, P, ask, classifier, done, lines, nothing_left, put, read, refused, until, upload
+from vertex_models import BUCKET, MACHINE, P, ask, classifier, done, lines, put, read, refused, until, upload
 from vertex_place import Sdk
 
 from mlport.emulation.server import Ready
@@ -35,10 +34,7 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_server_left(emulator: Ready) -> Iterator[None]:
-    with nothing_left(emulator):
-        yield
+pytestmark = pytest.mark.usefixtures("no_server_left")
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from vertex_models import BUCKET, MACHINE, SKLEARN, P, ask, classifier, constant, lines, nothing_left, put, read, until, upload
+from vertex_models import BUCKET, MACHINE, SKLEARN, P, ask, classifier, constant, lines, put, read, until, upload
 from vertex_place import Sdk
 
 from mlport.emulation.server import Ready
@@ -43,10 +42,7 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_server_left(emulator: Ready) -> Iterator[None]:
-    with nothing_left(emulator):
-        yield
+pytestmark = pytest.mark.usefixtures("no_server_left")
 
 
 @pytest.fixture(scope="module")

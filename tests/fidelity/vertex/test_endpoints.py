@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vertex_models import MACHINE, P, ask, classifier, deploy, done, ended, endpoint, nothing_left, put, refused, save, until, upload
+from vertex_models import MACHINE, P, ask, classifier, deploy, done, ended, endpoint, put, refused, save, until, upload
 from vertex_place import Sdk
 
 from mlport.emulation.server import Ready
@@ -61,10 +60,7 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_server_left(emulator: Ready) -> Iterator[None]:
-    with nothing_left(emulator):
-        yield
+pytestmark = pytest.mark.usefixtures("no_server_left")
 
 
 def test_a_whole_life_through_the_sdk(sdk: Sdk, tmp_path: Path) -> None:

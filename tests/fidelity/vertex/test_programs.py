@@ -10,10 +10,9 @@ import io
 import json
 import pickle
 import tarfile
-from collections.abc import Iterator
 
 import pytest
-from vertex_models import P, ask, classifier, deploy, done, endpoint, nothing_left, put, read, refused, upload
+from vertex_models import P, ask, classifier, deploy, done, endpoint, put, read, refused, upload
 from vertex_place import Sdk
 
 from mlport.emulation.server import Ready
@@ -124,10 +123,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_server_left(emulator: Ready) -> Iterator[None]:
-    with nothing_left(emulator):
-        yield
+pytestmark = pytest.mark.usefixtures("no_server_left")
 
 
 @pytest.fixture(scope="module")

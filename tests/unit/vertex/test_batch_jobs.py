@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from vertex_account import Account
-from vertex_models import nothing_left
 from vertex_place import call, set_faults
 
 import mlport
@@ -24,10 +22,7 @@ SECONDS = 120.0
 NATIVE = {"batch": "native"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_server_left(emulator: Ready) -> Iterator[None]:
-    with nothing_left(emulator):
-        yield
+pytestmark = pytest.mark.usefixtures("no_server_left")
 
 
 @pytest.fixture(scope="module")
