@@ -48,9 +48,9 @@ faults: setup ## the long fault tests: kills at every step, full disk, reboot, c
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "faults_full or not faults_full" tests/faults tests/unit/local
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) -m faults_full tests/conformance
 
-samples: setup ## Google's own samples, unmodified, against the emulator: SAMPLES=a checkout of googleapis/python-aiplatform (ONLY='*batch*')
-	@test -n "$(SAMPLES)" || { echo "name a checkout: make samples SAMPLES=/path/to/python-aiplatform"; exit 2; }
-	@env -u PYTHONDONTWRITEBYTECODE PYTHONPATH=tests $(BIN)/python -m samples.run "$(SAMPLES)" --only '$(ONLY)'
+samples: setup ## the vendor's own samples, unmodified, against its emulator: PROVIDER=vertex|databricks SAMPLES=a checkout (ONLY='*batch*')
+	@test -n "$(SAMPLES)" -a -f "tests/samples/$(PROVIDER)/run.py" || { echo "name a provider and a checkout: make samples PROVIDER=vertex SAMPLES=/path/to/python-aiplatform"; exit 2; }
+	@env -u PYTHONDONTWRITEBYTECODE PYTHONPATH=tests $(BIN)/python -m samples.$(PROVIDER).run "$(SAMPLES)" --only '$(ONLY)'
 
 live: setup ## the conformance suite on a real account, which costs money: PROVIDER=vertex (docs/live.md)
 	@test -f "tests/live/test_$(PROVIDER).py" || { echo "name a provider: make live PROVIDER=vertex (docs/live.md)"; exit 2; }

@@ -31,7 +31,7 @@ NUMBERS = [
 
 def matrix() -> str:
     """The support matrix of the providers that this distribution ships."""
-    return _mlport("providers", "local", "vertex", "--markdown", "--details")
+    return _mlport("providers", "local", "vertex", "databricks", "--markdown", "--details")
 
 
 def transcript() -> str:

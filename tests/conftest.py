@@ -1,4 +1,4 @@
-"""What several rooms of tests share: a client of the sample provider, and tiny programs for its jobs."""
+"""What several rooms of tests share: a client of the sample provider, tiny programs for its jobs, and which files begin first."""
 
 from __future__ import annotations
 
@@ -11,11 +11,50 @@ import pytest
 import mlport
 from mlport import JobSpec
 
+HERE = Path(__file__).parent
+LONGEST = (
+    "conformance/test_vertex.py",
+    "conformance/test_suite.py",
+    "examples/test_examples.py",
+    "conformance/test_planted.py",
+    "conformance/test_vertex_grpc.py",
+    "unit/vertex/test_endpoints.py",
+    "unit/vertex/test_sweeps.py",
+    "faults/test_endpoint_machine.py",
+    "faults/test_endpoint_points.py",
+    "unit/serving/test_server.py",
+    "unit/core/test_sweeps.py",
+    "unit/local/test_tracking.py",
+    "unit/local/test_models_mlflow.py",
+    "fidelity/vertex/test_programs.py",
+    "fidelity/vertex/test_batch_tables.py",
+    "unit/vertex/test_batch_jobs.py",
+    "fidelity/vertex/test_endpoints.py",
+    "unit/vertex/test_build.py",
+    "docs/test_writing_a_provider.py",
+    "docs/test_readme.py",
+)
+"""The files that take longest, the longest first: a worker that came to one of them last would keep all others waiting."""
 
-def pytest_configure() -> None:
-    """Let Ctrl-C be tested also where the tests run in the background: a shell starts such programs deaf to it, and they their own."""
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C be tested also where the tests run in the background: a shell starts such programs deaf to it, and they their own.
+
+    And let pytest-xdist hand the files out in the order of `pytest_collection_modifyitems`: by itself it begins with those of
+    the most tests, and ends with the conformance to a cloud, which is one test of some minutes.
+    """
+    config.option.loadscopereorder = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others in their own order. Each is one worker's."""
+    place = {HERE / name: number for number, name in enumerate(LONGEST)}
+    if absent := [str(path) for path in place if not path.is_file()]:
+        raise pytest.UsageError(f"LONGEST in {__file__} names what is not there: {', '.join(absent)}")
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture

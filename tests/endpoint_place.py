@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from local_engine import words_of
 
 from mlport.bundle import tree_digest
 from mlport.specs import DeploymentSpec, EndpointSpec
@@ -92,11 +93,9 @@ class Place:
     def keeper(self, name: str) -> Identity | None:
         """Who keeps an endpoint now."""
         wanted = [b"mlport_local.serving.keeper", str(self.config.root).encode(), name.encode()]
-        for seen in process.everyone():
-            words = Path(f"/proc/{seen.pid}/cmdline")
-            if words.exists() and words.read_bytes().split(b"\0")[-4:-1] == wanted:
-                return process.identify(seen.pid)
-        return None
+        found = {seen.pid: seen for seen in process.everyone() if words_of(seen.pid)[-3:] == wanted}
+        own = [seen for seen in found.values() if seen.parent not in found]  # what a keeper starts has its words until it has its own
+        return Identity(own[0].pid, own[0].ticks, process.boot_id()) if own else None
 
     def close(self) -> None:
         for row in self.store.after("", 100):
@@ -120,7 +119,7 @@ def save_model(folder: Path, *, broken: bool = False) -> None:
     folder.joinpath("model.pkl").write_bytes(b"not a pickle" if broken else pickle.dumps(LogisticRegression().fit(rows, rows[:, 0] > 0)))
 
 
-def until(look: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What a look gives as soon as it is true."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

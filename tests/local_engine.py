@@ -1,6 +1,5 @@
 """A root with its engine for a test, and the certainty that nothing of it is left afterwards. Its fixtures are for conftests."""
 
-import contextlib
 import os
 import sqlite3
 import sys
@@ -21,7 +20,7 @@ from mlport_local.engine.process import Identity
 from mlport_local.jobs import LocalJobs
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """What the condition gives as soon as it is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -30,14 +29,21 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
     return found
 
 
+def words_of(pid: int) -> list[bytes]:
+    """The command line of a process; empty if it has ended, or is another user's."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+
+
 def processes_of(folder: Path) -> list[Identity]:
     """Everyone alive who has anything to do with a folder: by command line, environment or number. Not us."""
     found = set(process.members(folder, []))
     for seen in process.everyone():
-        with contextlib.suppress(OSError):
-            words = Path(f"/proc/{seen.pid}/cmdline").read_bytes() + b"\0".join(process.environment_of(seen.pid))
-            if str(folder).encode() in words and seen.pid != os.getpid():
-                found.add(Identity(seen.pid, seen.ticks, process.boot_id()))
+        words = b"\0".join([*words_of(seen.pid), *process.environment_of(seen.pid)])
+        if str(folder).encode() in words and seen.pid != os.getpid():
+            found.add(Identity(seen.pid, seen.ticks, process.boot_id()))
     return [identity for identity in found if process.alive(identity)]
 
 
@@ -62,7 +68,7 @@ class Engine:
         self.count += 1
         return self.jobs.submit(self.plan(program, **fields), token=token or f"token-{self.count}", secrets=secrets)
 
-    def ended(self, job_id: str, seconds: float = 30) -> JobStatus:
+    def ended(self, job_id: str, seconds: float = 60) -> JobStatus:
         def look() -> JobStatus | None:
             status = self.jobs.status(job_id)
             return status if status.state.terminal else None

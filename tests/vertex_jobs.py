@@ -11,7 +11,10 @@ from mlport.emulation.server import Ready
 from mlport.waiting import delays, wait_until
 
 PARENT = "/v1/projects/emulated/locations/us-central1"
-ENDED = ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED")
+ENDED = (
+    *(f"JOB_STATE_{how}" for how in ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")),
+    *(f"PIPELINE_STATE_{how}" for how in ("SUCCEEDED", "FAILED", "CANCELLED")),
+)
 Json = dict[str, Any]
 
 
@@ -43,9 +46,21 @@ def get(ready: Ready, name: str) -> Json:
     return found
 
 
-def until(ready: Ready, name: str, done: Callable[[Json], bool], timeout: float = 60) -> Json:
-    """The resource once `done` holds of it."""
-    return wait_until(lambda: get(ready, name), done, pauses=delays(first=0.02, ceiling=0.2), timeout=timeout, what=name)
+def until(ready: Ready, name: str, done: Callable[[Json], bool], timeout: float = 180) -> Json:
+    """The resource once `done` holds of it. One that has ended and of which it does not hold fails the test at once."""
+
+    def is_so(found: Json) -> bool:
+        if done(found):
+            return True
+        assert not has_ended(found), f"{name} has ended, and is not what is waited for: {found}"
+        return False
+
+    return wait_until(lambda: get(ready, name), is_so, pauses=delays(first=0.02, ceiling=0.2), timeout=timeout, what=name)
+
+
+def has_ended(found: Json) -> bool:
+    """Whether a job, a pipeline or an operation will not change any more."""
+    return found.get("state") in ENDED or bool(found.get("done"))
 
 
 def ended(ready: Ready, name: str) -> Json:

@@ -33,6 +33,35 @@ def classifier() -> bytes:
     return pickle.dumps(LogisticRegression().fit(rows, rows[:, 0] > 0))
 
 
+def held(gate: Path, row: float | None = None) -> bytes:
+    """A pickled model that says what `classifier` says, and waits until there is a file `gate`.
+
+    It waits with a row that begins with `row`; without one it waits before it is loaded.
+    """
+    import cloudpickle  # takes the class along, which the server does not have
+
+    class Held:
+        def __init__(self) -> None:
+            self.gate, self.row = str(gate), row
+
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            self.__dict__.update(state)
+            self.wait(self.row is None)
+
+        def predict(self, rows: Any) -> Any:
+            self.wait(self.row is not None and bool((rows[:, 0] == self.row).any()))
+            return rows[:, 0] > 0
+
+        def wait(self, wanted: bool) -> None:
+            import os
+            import time
+
+            while wanted and not os.path.exists(self.gate):
+                time.sleep(0.02)
+
+    return bytes(cloudpickle.dumps(Held()))
+
+
 def constant(value: int) -> bytes:
     """A pickled model that says one thing whatever it is asked."""
     from sklearn.dummy import DummyRegressor

@@ -121,6 +121,6 @@ def nothing_works(folder: Path) -> None:
         nothing_runs(folder / "vertex" / engine)
 
 
-def nothing_runs(folder: Path, seconds: float = 30) -> None:
+def nothing_runs(folder: Path, seconds: float = 60) -> None:
     """Fails if processes of a folder are left."""
     wait_until(lambda: processes(folder), lambda left: not left, pauses=delays(first=0.05, ceiling=0.3), timeout=seconds, what=str(folder))

@@ -9,7 +9,7 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -66,7 +66,12 @@ def tree_digest(path: Path) -> str:
 
     A single file counts as a folder that holds it. Raises SpecError on what `tree_files` refuses.
     """
-    lines = sorted((os.fsencode(relative), file_digest(file)) for relative, file in tree_files(path))
+    return listing_digest({relative: file_digest(file) for relative, file in tree_files(path)})
+
+
+def listing_digest(files: Mapping[str, str]) -> str:
+    """The digest of a folder from its files' digests, by their relative paths: what `tree_digest` gives."""
+    lines = sorted((os.fsencode(relative), digest) for relative, digest in files.items())
     return hashlib.sha256(b"".join(b"%s\0%s\n" % (name, digest.encode()) for name, digest in lines)).hexdigest()
 
 

@@ -25,7 +25,10 @@ SPOKEN = {
     "transfer.py": "URL schemes are the vendors' own names",
 }
 LOADED = "print(json.dumps(sorted({name.partition('.')[0] for name in set(sys.modules) - before})))"
-NOWHERE = {"vertex": "vertex://nobody/us-central1?staging=gs://nobody/mlport"}
+NOWHERE = {
+    "databricks": "databricks://nobody.cloud.databricks.com/main/ml?state=s3://nobody/mlport&region=us-east-1",
+    "vertex": "vertex://nobody/us-central1?staging=gs://nobody/mlport",
+}
 """Targets of providers that need more than a path."""
 STARTS = ["import mlport", "from mlport import JobSpec", "import mlport.cli.main", "import mlport.testing.plugin"]
 

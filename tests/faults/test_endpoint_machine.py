@@ -204,6 +204,9 @@ def _listeners(who: Identity | None, port: int) -> bool:
     """Whether a process holds a socket that listens at the port."""
     wanted = f":{port:04X} 00000000:0000 0A"
     inodes = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines() if wanted in line}
-    folder = Path(f"/proc/{who.pid if who else 0}/fd")
-    held = {os.readlink(path) for path in folder.iterdir()} if folder.exists() else set()
+    held = set()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended: the next look tells
+        for path in Path(f"/proc/{who.pid if who else 0}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                held.add(os.readlink(path))
     return bool({f"socket:[{inode}]" for inode in inodes} & held)

@@ -40,16 +40,20 @@ def test_a_disk_that_takes_nothing(tmp_path: Path, scene: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_database_that_another_program_holds(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_another_program_holds(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Clients and supervisors give up after a while, say so, and whoever comes later finishes the work."""
     monkeypatch.setenv("MLPORT_BUSY_SECONDS", "0.2")
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
-    job_id = engine.submit("import time; print('up', flush=True); time.sleep(0.5)")
+    gate = tmp_path / "gate"
+    job_id = engine.submit(
+        f"import pathlib, time; print('up', flush=True)\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)"
+    )
     engine.wait_for(lambda: "up" in engine.log(job_id))
     with contextlib.closing(sqlite3.connect(engine.layout.engine, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnavailableError, match="locked"):
             engine.submit(["true"], token="refused")
+        gate.touch()
         engine.wait_for(lambda: not engine.supervisors())  # it could not write the end
         assert engine.jobs.status(job_id).state is State.RUNNING
     assert engine.ended(job_id).state is State.SUCCEEDED

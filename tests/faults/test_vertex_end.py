@@ -85,4 +85,4 @@ def test_a_program_that_it_runs_is_told_to_end(tmp_path: Path) -> None:
             time.sleep(0.05)
         process.terminate()
         assert process.wait(30) != 0
-    nothing_runs(tmp_path, seconds=5)
+    nothing_runs(tmp_path)

@@ -69,7 +69,7 @@ class Run:
         return FaultFile.model_validate({"seed": self.seed, "fault": rules})
 
 
-QUICK = Run(submits=40, real=6, followed=6, clients=3, kills=3, find_lag=2.5, sending=0.5, seed=20261123, seconds=90)
+QUICK = Run(submits=40, real=6, followed=6, clients=3, kills=3, find_lag=2.5, sending=0.5, seed=20261123, seconds=300)
 THOUSAND = Run(submits=1000, real=1000, followed=50, clients=4, kills=24, find_lag=VertexSession.find_lag, sending=10.0, seed=20261124)
 
 

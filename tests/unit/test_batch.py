@@ -89,6 +89,19 @@ def test_a_folder_of_several_formats_and_a_glob(model: Path, tmp_path: Path, fra
     assert run(ask(model, tmp_path, input=str(tmp_path / "in" / "*.csv"), output=tmp_path / "globbed")).rows == 10
 
 
+def test_shards_score_each_file_once(model: Path, tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        frame.iloc[number * 10 : number * 10 + 10].to_csv(tmp_path / "in" / f"{number}.csv", index=False)
+    found = []
+    for shard in range(4):  # one more than there are files
+        monkeypatch.setenv("SHARD", str(shard))
+        asked = ask(model, tmp_path, output=tmp_path / f"out-{shard}", shard="${SHARD}", shards=4)
+        assert run(asked).rows == (10 if shard < 3 else 0)
+        found += [(path.name, len(pd.read_parquet(path))) for path in asked.output.glob("*.parquet")]
+    assert sorted(found) == [("part-00000-00000.parquet", 10), ("part-00001-00000.parquet", 10), ("part-00002-00000.parquet", 10)]
+
+
 def test_parts_are_of_a_steady_size(model: Path, tmp_path: Path, frame: pd.DataFrame) -> None:
     write(frame, tmp_path / "in" / "one.csv")
     summary = run(ask(model, tmp_path, batch_rows=7))
@@ -148,6 +161,7 @@ def test_what_is_wrong_from_the_start_is_said_before_anything_is_scored(model: P
         ({"keep": ("prediction",)}, "a column 'prediction' of its own"),
         ({"batch_rows": 0}, "batch_rows"),
         ({"batchrows": 5}, "did you mean 'batch_rows'"),
+        ({"shard": 2, "shards": 2}, "shard 2 is not one of 2"),
         ({"output": "${MLPORT_NOT_SET}/x"}, "not set"),
     ],
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 75.0  # between requests
 STUCK_SECONDS = 60.0  # for a caller that does not take its answer
-LINGER_SECONDS = 5.0  # for a caller to notice that it is refused while it still sends
+LINGER_SECONDS = 5.0  # for a caller to notice that it is refused while it still sends, or, idle, to answer the end of TLS
 
 
 class Door(asyncio.Protocol):
@@ -162,6 +162,8 @@ class Door(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Called about once a second: end what takes too long, and what is idle while the router drains."""
         if self._board.draining and not self.busy and not self.closing:
+            self.closing = True
+            self.deadline = now + (STUCK_SECONDS if self._transport.get_write_buffer_size() else LINGER_SECONDS)
             self._transport.close()
         elif now > self.deadline:
             if self.closing or self._answering or (not self.busy and not self._buffer):

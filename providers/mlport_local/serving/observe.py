@@ -112,6 +112,8 @@ def _expire(folder: Path, now: datetime) -> None:
 def observation(folder: Path, window: Window) -> Observation:
     """What each deployment did in `window`, as far as it is written.
 
+    A second belongs to the window that it ends in: windows that follow each other count each answer once, and the edges of
+    one are exact to a second.
     A line that stands for many seconds, of which only some are in the window, is left out, and the time that the
     observation is complete for is shortened by it.
     """

@@ -53,7 +53,8 @@ def package(bundle: Path | None, wheels: Iterable[Path] = ()) -> tuple[bytes, st
 def _members(bundle: Path | None, wheels: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
     for name in ("entry.py", "gcs.py", "trial.py"):
         yield name, files("mlport_vertex.in_job").joinpath(name).read_bytes()
-    yield "mlport_runner.py", files("mlport").joinpath("mlport_runner.py").read_bytes()
+    for name in ("mlport_node.py", "mlport_runner.py"):
+        yield name, files("mlport").joinpath(name).read_bytes()
     if bundle is not None:
         yield "bundle.tar.gz", bundle.read_bytes()
     for wheel in sorted(wheels):

@@ -38,6 +38,17 @@ class Request(Spec):
     model_name: str = "model"
     version: str | None = None
     threads: int = Field(1, ge=1)
+    shard: int = Field(0, ge=0)
+    """Which of `shards` this is: it scores every so-many-th file."""
+    shards: int = Field(1, ge=1)
+
+    @field_validator("shard", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return os.path.expandvars(value) if isinstance(value, str) else value
+
+    def _contradiction(self) -> str | None:
+        return f"shard {self.shard} is not one of {self.shards}, counted from 0" if self.shard >= self.shards else None
 
     @field_validator("model", "input", "output", mode="before")
     @classmethod

@@ -75,7 +75,8 @@ def run(request: Request, say: Callable[[dict[str, Any]], None]) -> Summary:
     parts = Parts.prepare(request.output, mark)
     resumed = len(parts.finished())
     progress = _Progress(say, started=time.monotonic())
-    for number, ((path, form), kinds) in enumerate(zip(inputs, wanted, strict=True)):
+    numbered = list(enumerate(zip(inputs, wanted, strict=True)))
+    for number, ((path, form), kinds) in numbered[request.shard :: request.shards]:
         _score_file(model, request, parts, number, path, tables(path, form, kinds, request.keep, request.batch_rows), kinds, progress)
     count = len(parts.finished())
     publish(parts, request.output, mark, {"rows": progress.rows, "parts": count})

@@ -98,6 +98,11 @@ class Documents:
         with self.together():
             return self._connection.execute("DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name)).rowcount > 0
 
+    def delete_all(self, kind: str, prefix: str) -> None:
+        """Delete those whose name begins with `prefix`."""
+        with self.together():
+            self._connection.execute("DELETE FROM documents WHERE kind = ? AND substr(name, 1, ?) = ?", (kind, len(prefix), prefix))
+
     def list(self, kind: str, prefix: str = "") -> Iterator[tuple[int, Json]]:
         """Number and body of those whose name begins with `prefix`, newest first, as they are now."""
         with self._lock:

@@ -213,6 +213,7 @@ async def _http(answering: Answering, pool: ThreadPoolExecutor, last: int) -> As
     """The emulator on a port of loopback: the last run's, or a free one."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        await _expected(request)
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as body:
             async for chunk in request.content.iter_chunked(CHUNK):
                 body.write(chunk)
@@ -233,6 +234,13 @@ async def _http(answering: Answering, pool: ThreadPoolExecutor, last: int) -> As
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+async def _expected(request: web.BaseRequest) -> None:
+    """Let a caller go on that asks first whether its body is wanted (RFC 9110, 10.1.1)."""
+    if request.headers.get("expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 async def _in(pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> T:

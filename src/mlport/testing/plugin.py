@@ -55,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "needs(*capabilities): what a conformance test relies on; its refusal is tested where that is absent"
     )
+    config.addinivalue_line("markers", "late: looks at what takes its time to be there, so it runs when the other tests are done")
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -77,11 +78,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Replace each test of something absent by the test that it is refused."""
+    """Replace each test of something absent by the test that it is refused, and put those that are late at the end."""
     if any(item.get_closest_marker("needs") for item in items):
         from mlport.testing.refusals import with_refusals
 
-        items[:] = with_refusals(targets(config), items)
+        items[:] = sorted(with_refusals(targets(config), items), key=lambda item: item.get_closest_marker("late") is not None)
 
 
 def targets(config: pytest.Config) -> Targets:

@@ -21,7 +21,7 @@ from google.cloud import aiplatform as a
 from google.cloud.aiplatform import jobs
 
 a.init(project="emulated", location="us-central1", api_transport="grpc", staging_bucket="gs://emulated-mlport")
-jobs._LOG_WAIT_TIME = jobs._JOB_WAIT_TIME = 1
+jobs._LOG_WAIT_TIME = jobs._JOB_WAIT_TIME = 0.1
 job = a.Model(sys.argv[1]).batch_predict(
     job_display_name="nightly", gcs_source="gs://emulated-mlport/in/*.jsonl", gcs_destination_prefix="gs://emulated-mlport/out",
     machine_type="n1-standard-2", labels={"team": "a"},

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vertex_models import BUCKET, MACHINE, P, ask, classifier, lines, put, read, until, upload
+from vertex_jobs import ENDED, until
+from vertex_models import BUCKET, MACHINE, P, ask, held, lines, put, read, upload
 from vertex_process import emulating
 
 from mlport.emulation.server import Ready
@@ -26,24 +27,27 @@ def begun(ready: Ready, model: str, target: dict[str, Any]) -> str:
     return str(ask(ready, "POST", f"{P}/batchPredictionJobs", body)["name"])
 
 
-def in_state(ready: Ready, name: str, *states: str) -> dict[str, Any]:
-    return dict(until(lambda: found if (found := ask(ready, "GET", f"/v1/{name}"))["state"] in states else None, 120))
+def ended(ready: Ready, name: str) -> dict[str, Any]:
+    return until(ready, name, lambda found: found["state"] in ENDED)
 
 
 def test_a_killed_emulator_scores_everything_once(tmp_path: Path) -> None:
     """Killed while it scores; then after it has put the results where they belong, before it says that they are there."""
+    gate = tmp_path / "gate"
     with emulating(tmp_path / "state") as emulated:
-        model = upload(emulated.ready, put(emulated.ready, "m/model.pkl", classifier()))
+        model = upload(emulated.ready, put(emulated.ready, "m/model.pkl", held(gate, row=ROWS // 2 + 0.5)))
         put(emulated.ready, "in/a.jsonl", b"".join(b"[%d.5, 0.0]\n" % number for number in range(ROWS)))
         scored = begun(emulated.ready, model, DIRECTORY)
-        in_state(emulated.ready, scored, "JOB_STATE_RUNNING")
+        until(emulated.ready, scored, lambda found: found["state"] == "JOB_STATE_RUNNING")
         emulated.kill()
         emulated.die_at("after-batch-output")
         emulated.start()
+        gate.touch()
         emulated.died(120)
         emulated.start()
-        found = in_state(emulated.ready, scored, "JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED")
-        assert (found["state"], found["completionStats"]["successfulCount"]) == ("JOB_STATE_SUCCEEDED", str(ROWS))
+        found = ended(emulated.ready, scored)
+        assert found["state"] == "JOB_STATE_SUCCEEDED", found
+        assert found["completionStats"]["successfulCount"] == str(ROWS)
         listed = ask(emulated.ready, "GET", f"/storage/v1/b/{BUCKET}/o?prefix=out/")["items"]
         assert len({each["name"].split("/")[1] for each in listed}) == 1
         results = lines(read(emulated.ready, found["outputInfo"]["gcsOutputDirectory"])["prediction.results-00000-of-00001"])
@@ -52,7 +56,7 @@ def test_a_killed_emulator_scores_everything_once(tmp_path: Path) -> None:
         written = begun(emulated.ready, model, TABLE)
         emulated.died(120)
         emulated.start()
-        found = in_state(emulated.ready, written, "JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED")
+        found = ended(emulated.ready, written)
         assert found["state"] == "JOB_STATE_SUCCEEDED", found
         dataset = found["outputInfo"]["bigqueryOutputDataset"].removeprefix("bq://emulated.")
         query = {"query": f"SELECT COUNT(*), COUNT(DISTINCT instance) FROM `{dataset}.predictions`", "useLegacySql": False}

@@ -25,7 +25,7 @@ import json, sys
 from google.cloud import aiplatform
 from google.cloud.aiplatform import jobs
 
-jobs._LOG_WAIT_TIME = jobs._JOB_WAIT_TIME = 1
+jobs._LOG_WAIT_TIME = jobs._JOB_WAIT_TIME = 0.1
 aiplatform.init(project="emulated", location="us-central1")
 my_model = aiplatform.Model(sys.argv[1])
 batch_prediction_job = my_model.batch_predict(

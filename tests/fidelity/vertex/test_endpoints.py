@@ -191,7 +191,7 @@ def test_the_split_the_etag_and_one_change_at_a_time(emulator: Ready) -> None:
     assert "is deployed or being deployed" in refused(emulator, "DELETE", f"/v1/{model}")[1]
     done(emulator, ask(emulator, "POST", f"/v1/{where}:undeployModel", {"deployedModelId": "17"}))
     assert "trafficSplit" not in ask(emulator, "GET", f"/v1/{where}")
-    assert until(lambda: refused(emulator, "POST", f"/v1/{where}:predict", {"instances": [[1.0]]})[0] == "FAILED_PRECONDITION", 1)
+    assert until(lambda: refused(emulator, "POST", f"/v1/{where}:predict", {"instances": [[1.0]]})[0] == "FAILED_PRECONDITION", 30)
 
 
 def test_a_cancelled_deployment_leaves_nothing(emulator: Ready) -> None:

@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 import pytest
 from vertex_models import ask, constant, deploy, done, endpoint, nothing_left, put, refused, until, upload
 
+from mlport.emulation.observed import Observed, Seen
 from mlport.emulation.server import Ready, serve
 from mlport_vertex.emulator import EMULATOR
 from mlport_vertex.emulator.services.metrics import PREFIX, distribution
-from mlport_vertex.emulator.storing.observed import Observed, Seen
 
 ASKED, SHARE = 400, 30
 MONITORING = "/v3/projects/emulated"
@@ -77,7 +77,7 @@ def test_each_exchange_is_a_row_in_bigquery(ready: Ready, served: str) -> None:
     columns = "deployed_model_id, ARRAY_LENGTH(request_payload) AS sent, response_payload"
     query = f"SELECT {columns} FROM `{uri.removeprefix('bq://')}`, UNNEST(request_payload) AS payload WHERE payload = '[123.5]'"
     asked = {"query": query, "useLegacySql": False}
-    (row,) = until(lambda: ask(ready, "POST", "/bigquery/v2/projects/emulated/queries", asked).get("rows"), 20)
+    (row,) = until(lambda: ask(ready, "POST", "/bigquery/v2/projects/emulated/queries", asked).get("rows"), 60)
     deployed, sent, answered = (cell["v"] for cell in row["f"])
     assert (deployed, sent) == (answer["deployedModelId"], "2")
     assert [each["v"] for each in answered] == [deployed, deployed]

@@ -133,7 +133,7 @@ def attempted(emulator: Ready, name: str) -> Any:
         lambda: call(emulator, "GET", f"{P}/{name}")[1],
         lambda found: "lastAttemptTime" in found,
         pauses=delays(first=0.01, ceiling=0.1),
-        timeout=30,
+        timeout=120,
         what=name,
     )
 

@@ -67,7 +67,7 @@ def test_what_was_acknowledged_is_whole_after_a_kill(tmp_path: Path) -> None:
             except BaseError:
                 return
             done.append(number)
-            if len(done) == 40:
+            if len(done) >= 40:  # several may come to it at once
                 os.kill(process.pid, signal.SIGKILL)
 
         with ThreadPoolExecutor(8) as pool:

@@ -61,11 +61,11 @@ def test_destinations_that_are_refused(place: Place, config: dict[str, Any], sai
 def test_rows_come_after_the_lag_and_are_found_by_the_next_emulator(place: Place, tmp_path: Path) -> None:
     endpoint = {"name": NAME, "predictRequestResponseLoggingConfig": prepare_logging(place, NAME, "x", _config("bq://p.there.new"))}
     log = TrafficLog(place)
-    log.write(endpoint, "7", ["[1.0]", "[2.0]"], ["true", "false"], lag=0.3)
+    log.write(endpoint, "7", ["[1.0]", "[2.0]"], ["true", "false"], lag=1.0)
     log.move()
     assert _rows(place) == []
     next_one = TrafficLog(place)  # the one that wrote it was killed
-    until(lambda: next_one.move() or _rows(place), 5)
+    until(lambda: next_one.move() or _rows(place), 60)
     (row,) = _rows(place)
     assert (row["endpoint"], row["deployed_model_id"], row["request_payload"]) == ("17", "7", ["[1.0]", "[2.0]"])
     assert row["response_payload"] == ["true", "false"]

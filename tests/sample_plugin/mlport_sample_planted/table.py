@@ -70,7 +70,7 @@ _ENDPOINTS = (
     Bug(endpoints.MixesRows, C.ENDPOINT_SERVE, "test_endpoints.py::test_it_answers_in_the_order_of_the_rows"),
     Bug(endpoints.AnswersFromCache, C.ENDPOINT_SERVE, "test_endpoints.py::test_answers_are_never_mixed_up"),
     Bug(endpoints.AnyPrefixOpens, C.ENDPOINT_KEY, "test_endpoints.py::test_only_the_key_opens_it"),
-    Bug(endpoints.CountsDouble, C.ENDPOINT_OBSERVE, "test_traffic.py::test_exactly_what_was_sent_is_counted"),
+    Bug(endpoints.CountsDouble, C.ENDPOINT_OBSERVE, "test_counts.py::test_exactly_what_was_sent_is_counted"),
     Bug(endpoints.SplitSumsTo90, C.ENDPOINT_SPLIT, "test_traffic.py::test_the_split_is_what_was_asked_for"),
     Bug(endpoints.EtagIgnored, C.ENDPOINT_SPLIT, "test_traffic.py::test_who_looked_before_another_changed_it_is_told_so", ALLOWS),
     Bug(endpoints.NewDeploymentServes, C.ENDPOINT_IDLE, "test_traffic.py::test_a_new_deployment_gets_nothing_until_it_is_told"),

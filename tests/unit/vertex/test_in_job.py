@@ -19,13 +19,15 @@ import pytest
 from vertex_place import emulator  # noqa: F401 - a fixture
 
 import mlport_vertex.in_job.gcs as gcs
+from mlport import mlport_node
 from mlport.emulation.server import Ready
+from mlport.mlport_node import base_name
 from mlport_vertex.config import VertexConfig
 from mlport_vertex.google.api import VertexApi
-from mlport_vertex.in_job.entry import base_name, node_of
+from mlport_vertex.in_job.entry import node_of
 from mlport_vertex.running.package import BOOTSTRAP, package
 
-FILES = sorted(Path(gcs.__file__).parent.glob("*.py"))
+FILES = [*sorted(Path(gcs.__file__).parent.glob("*.py")), Path(mlport_node.__file__)]
 Transfer = Callable[..., int]
 
 
@@ -34,7 +36,9 @@ def test_it_runs_on_python_3_8_with_the_standard_library(text: str) -> None:
     tree = ast.parse(text, feature_version=(3, 8))
     names = {alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {(node.module or "").partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert names <= {*sys.stdlib_module_names, "gcs", "trial", "mlport_vertex"}, "mlport_vertex under TYPE_CHECKING only"
+    assert names <= {*sys.stdlib_module_names, "gcs", "trial", "mlport_node", "mlport", "mlport_vertex"}, (
+        "the packages under TYPE_CHECKING only"
+    )
 
 
 def test_a_package_is_named_by_its_content(tmp_path: Path) -> None:
@@ -45,7 +49,15 @@ def test_a_package_is_named_by_its_content(tmp_path: Path) -> None:
     assert digest == hashlib.sha256(content).hexdigest()
     assert package(None)[1] != digest
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        assert archive.namelist() == ["entry.py", "gcs.py", "trial.py", "mlport_runner.py", "bundle.tar.gz", "wheels/x-1.whl"]
+        assert archive.namelist() == [
+            "entry.py",
+            "gcs.py",
+            "trial.py",
+            "mlport_node.py",
+            "mlport_runner.py",
+            "bundle.tar.gz",
+            "wheels/x-1.whl",
+        ]
 
 
 @pytest.mark.parametrize(

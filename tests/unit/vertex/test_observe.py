@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mlport.emulation.observed import Observed as Kept
+from mlport.emulation.observed import Seen
 from mlport.emulation.server import Ready
 from mlport.spi import Observed, Window
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.emulator.storing.observed import Observed as Kept
-from mlport_vertex.emulator.storing.observed import Seen
 from mlport_vertex.serving.deployed import Deployed, DeployedModels
 from mlport_vertex.serving.observe import bins, observation, settled_after
 from mlport_vertex.session import VertexSession

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from mlport.emulation.observed import Observed, Seen
 from mlport_vertex.emulator.place import Place
 from mlport_vertex.emulator.protocol.api import Handler, Request
 from mlport_vertex.emulator.protocol.errors import ApiError
 from mlport_vertex.emulator.protocol.filters import compared, fits, predicate
 from mlport_vertex.emulator.protocol.resources import moment, parse
-from mlport_vertex.emulator.storing.observed import Observed, Seen
 from mlport_vertex.emulator.storing.registry import DEPLOYMENTS
 
 Json = dict[str, Any]

@@ -12,11 +12,11 @@ from typing import Any
 
 from mlport.emulation.calls import Reply
 from mlport.emulation.faults import of_effect
+from mlport.emulation.observed import Observed, Seen
 from mlport_vertex.emulator.place import Place
 from mlport_vertex.emulator.protocol.api import Handler, Request
 from mlport_vertex.emulator.protocol.errors import OF_STATUS, ApiError, not_found
 from mlport_vertex.emulator.protocol.resources import normal
-from mlport_vertex.emulator.storing.observed import Observed, Seen
 from mlport_vertex.emulator.storing.registry import DEPLOYMENTS, Registry
 from mlport_vertex.emulator.storing.traffic_log import LAG, TrafficLog
 from mlport_vertex.emulator.working.serving import Serving

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import urllib3
+from local_engine import words_of
 
 from mlport.errors import BusyError, ConflictError, InputChangedError, NotFoundError, PredictionError, SpecError
 from mlport.specs import DeploymentSpec
@@ -192,9 +193,7 @@ def test_the_key_opens_is_kept_by_its_owner_and_can_be_changed(live: Any) -> Non
     assert live.endpoints.predict("live", [ROW]).predictions == [True]
     secrets = [key.encode() for key in (old["authorization"].removeprefix("Bearer "), brief, final)]
     files = [path for path in live.config.root.rglob("*") if path.is_file() and path.name != keys.FILE]
-    shown = b"".join(path.read_bytes() for path in files) + b"".join(
-        Path(f"/proc/{seen.pid}/cmdline").read_bytes() for seen in process.everyone() if Path(f"/proc/{seen.pid}").exists()
-    )
+    shown = b"".join([*(path.read_bytes() for path in files), *(word for seen in process.everyone() for word in words_of(seen.pid))])
     assert not [secret for secret in secrets if secret in shown]
 
 

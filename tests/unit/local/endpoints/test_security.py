@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from mlport_local.engine import process
 from mlport_local.plan import plan
 from mlport_local.registry import tracking
 from mlport_local.serving import calls, staff
+from mlport_local.serving.router import DRAIN_SECONDS
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from endpoint_place import ROW, Place
@@ -180,6 +182,9 @@ def test_an_endpoint_with_a_certificate_serves_tls_to_who_trusts_it(make_place: 
     stranger = type(place)(place.config.root)
     with pytest.raises(PredictionError, match=r"certificate|CERTIFICATE"):
         stranger.endpoints.predict("safe", [ROW])
+    began = time.monotonic()
+    place.done(place.endpoints.delete("safe", token="gone"))
+    assert time.monotonic() - began < DRAIN_SECONDS / 2, "a caller that keeps an idle connection is not waited for"
     for role in (stranger.endpoints, stranger.operations, stranger.store):
         role.close()
 

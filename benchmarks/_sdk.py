@@ -1,0 +1,112 @@
+"""mlport beside a vendor's SDK on the same emulator: each run a process of its own, which tells its own seconds, and the requests it made."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from _measure import FEWEST_RUNS, PYTHON, Goal, finish, interleaved, medians, show
+
+from mlport.emulation.calls import Call, Reply
+from mlport.emulation.server import Ready, serve
+
+SCRIPT = "print('trained')\n"
+WHATS = ("submit", "list")  # submit prints its seconds; list is timed from the start of the process to its end
+
+
+class Counting:
+    """An emulator, counting what it is asked."""
+
+    def __init__(self, emulator: Any) -> None:
+        self._emulator, self._lock = emulator, Lock()
+        self.name, self.effects = emulator.name, emulator.effects
+        self.asked: Counter[str] = Counter()
+        self.counts = False
+
+    def open(self, folder: Path, faults: Any) -> Any:
+        running = self._emulator.open(folder, faults)
+        answer = running.answer
+
+        def counted(call: Call) -> Reply:
+            with self._lock:
+                if self.counts:
+                    self.asked[call.host.partition(".")[0]] += 1
+            reply: Reply = answer(call)
+            return reply
+
+        running.answer = counted
+        return running
+
+    @contextmanager
+    def counting(self) -> Iterator[Counter[str]]:
+        """What is asked until the block ends."""
+        self.asked.clear()
+        self.counts = True
+        yield self.asked
+        self.counts = False
+
+
+def measured(
+    who: str, program: str, what: str, ready: Ready, emulator: Counting, folder: Path, busy: Callable[[Ready], bool]
+) -> dict[str, float]:
+    """Seconds and requests of one run, once no job of an earlier one runs any more: those ask, too."""
+    while busy(ready):
+        time.sleep(0.1)
+    began = time.perf_counter()
+    with emulator.counting() as asked:
+        words = [PYTHON, "-c", program, ready.targets[emulator.name], what, str(folder)]
+        done = subprocess.run(words, env={**os.environ, **ready.environment}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    seconds = time.perf_counter() - began if what == "list" else float(done.stdout.split()[-1])
+    return {f"{who}: {what}, seconds": seconds, f"{who}: {what}, requests": float(sum(asked.values()))}
+
+
+def beside(
+    about: str | None,
+    emulator: Any,
+    programs: Mapping[str, str],
+    busy: Callable[[Ready], bool],
+    goals: Callable[[Mapping[str, float]], list[Goal]],
+) -> int:
+    """Run `programs`, which take a target, what to do and a source folder, in turns; print their figures; 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--runs", type=int, default=FEWEST_RUNS)
+    parser.add_argument("--quick", action="store_true", help="one run")
+    options = parser.parse_args()
+    runs = 1 if options.quick else options.runs
+    counting = Counting(emulator)
+    with (
+        tempfile.TemporaryDirectory(prefix="mlport-bench-") as temporary,
+        serve({emulator.name: counting}, Path(temporary) / "state") as ready,
+    ):
+        source = Path(temporary) / "source"
+        source.mkdir()
+        (source / "main.py").write_text(SCRIPT)
+        found: dict[str, float] = {}
+        for what in WHATS:
+            cases = [partial(measured, who, program, what, ready, counting, source, busy) for who, program in programs.items()]
+            found.update(medians(interleaved(cases, runs)))
+    print(f"Median of {runs}")
+    rows = [
+        (f"{what}, {unit}", *(found[f"{who}: {what}, {unit}"] for who in programs)) for what in WHATS for unit in ("seconds", "requests")
+    ]
+    show(("", *programs), rows)
+    return finish(emulator.name, goals(found), runs=runs, figures=found)
+
+
+def times(found: Mapping[str, float], peer: str, what: str, unit: str, wanted: float) -> Goal:
+    """mlport's figure as a multiple of a peer's."""
+    said = {"submit": f"submit and get, {unit}", "list": "process start to first job listed"}[what]
+    return Goal(f"{said}, times the SDK's", found[f"mlport: {what}, {unit}"] / found[f"{peer}: {what}, {unit}"], "at most", wanted)

@@ -1,0 +1,1 @@
+"""Machine types with their prices, and Google's images."""

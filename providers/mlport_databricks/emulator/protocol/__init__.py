@@ -1,0 +1,1 @@
+"""How Databricks' APIs are spoken: the SDK's source as their description, errors, tokens."""

@@ -1,0 +1,1 @@
+"""The work itself: runs, served models."""

@@ -1,0 +1,1 @@
+"""Programs that run for a task, each started by its path."""

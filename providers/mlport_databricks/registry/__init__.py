@@ -1,0 +1,1 @@
+"""Unity Catalog's models: requests, files and records."""

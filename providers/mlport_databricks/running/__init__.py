@@ -1,0 +1,1 @@
+"""What stands behind the roles of jobs and sweeps: requests, records, logs, packages."""

@@ -1,0 +1,1 @@
+"""Model Serving: requests, whole configurations, records, and what passes through."""

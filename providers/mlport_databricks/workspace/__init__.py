@@ -1,0 +1,1 @@
+"""The way to a workspace: its connection, its errors, its files."""
