@@ -10,32 +10,23 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aids import mutations
+from aids.mutations import Do, schedule, sweep
+
 import mlport
 import mlport.journal
-from mlport import JobSpec, ScheduleSpec, SweepSpec
-from mlport.errors import AmbiguousError, MlportError, NotFoundError, QuotaError
 from mlport.scheduling.firing import clerk
-from mlport.specs import DeploymentSpec, EndpointSpec, ModelRef
 from mlport_vertex import PROVIDER, sagas
 from mlport_vertex.config import VertexConfig
 from mlport_vertex.google import api
 
 LAG = 1.5  # seconds, in the place of those that are budgets for the real lists
-SECONDS = 120.0
-LIFE = ("register", "create", "deploy", "set_traffic", "undeploy", "delete")
-SCORE = """
-import json, os
-with open(os.environ["MLPORT_METRICS"], "a") as metrics:
-    metrics.write(json.dumps({"score": float(json.loads(os.environ["MLPORT_PARAMS"])["x"])}) + "\\n")
-"""
-Do = Callable[[], Any]
 
 
 def connected(target: str, transport: str) -> mlport.Client:
@@ -47,19 +38,6 @@ def connected(target: str, transport: str) -> mlport.Client:
     return client
 
 
-def sweep(name: str, *, native: bool) -> SweepSpec:
-    """Two trials: by mlport's own tuner, for a seed is what Vertex AI's cannot have, or by that."""
-    job = JobSpec(name=name, entrypoint=("python", "-c", SCORE))
-    seed = None if native else 7
-    return SweepSpec(
-        name=name, job=job, space={"x": [1.0, 2.0]}, metric="score", direction="maximize", algorithm="grid", parallel=2, seed=seed
-    )
-
-
-def schedule(name: str) -> ScheduleSpec:
-    return ScheduleSpec(name=name, cron="* * * * *", job=JobSpec(name=name, entrypoint=("python", "-c", "print('fired')")))
-
-
 def fire(client: mlport.Client, name: str) -> Any:
     """Start what is due two minutes from now: one run."""
     found: Any = client.session.schedules
@@ -67,47 +45,20 @@ def fire(client: mlport.Client, name: str) -> Any:
 
 
 def verbs(client: mlport.Client, name: str, folder: Path) -> dict[str, Do]:
-    """What can be done, each with keys of its own where it takes one."""
-
-    def deployment(colour: str) -> DeploymentSpec:
-        return DeploymentSpec(model=ModelRef(name=name, version="1"), name=colour)
+    """What can be done: what can be at every provider's, and what Vertex AI has besides."""
+    common = mutations.verbs(client, name, folder)
 
     def undeploy() -> None:
         client.endpoints.get(name).set_traffic({"blue": 100})
-        client.endpoints.get(name).undeploy("green")
+        common["undeploy"]()
 
-    def deploy() -> None:
-        endpoint = client.endpoints.get(name)
-        endpoint.deploy(deployment("green"), key=f"{name}-green")
-
-    spec = EndpointSpec(name=name, deployment=deployment("blue"), capture=None)
     return {
-        "register": lambda: client.models.register(name, folder, trust=True, key=name),
-        "create": lambda: client.endpoints.create(spec, key=name),
-        "deploy": deploy,
-        "set_traffic": lambda: client.endpoints.get(name).set_traffic({"blue": 40, "green": 60}),
+        **common,
         "undeploy": undeploy,
-        "delete": lambda: client.endpoints.delete(name),
-        "sweep": lambda: client.sweeps.run(sweep(name, native=False), key=name),
         "tune": lambda: client.sweeps.run(sweep(f"{name}-tuned", native=True), key=f"{name}-tuned"),
         "schedule": lambda: client.schedules.create(schedule(name), key=name),
         "fire": partial(fire, client, name),
     }
-
-
-def persist(do: Do) -> list[str]:
-    """Do it again until it is done, as a program does that must have it done; the errors that were met."""
-    met, until = [], time.monotonic() + SECONDS
-    while True:
-        try:
-            do()
-        except MlportError as error:
-            if not (error.retryable or isinstance(error, AmbiguousError | QuotaError)) or time.monotonic() > until:
-                raise
-            met.append(type(error).__name__)
-            time.sleep(0.1)
-        else:
-            return met
 
 
 def dying(call: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,15 +77,6 @@ def main(orders: dict[str, Any]) -> None:
     api.VertexApi.call = dying(orders["die_after"], api.VertexApi.call)  # type: ignore[method-assign]
     with connected(orders["target"], orders["transport"]) as client:
         verbs(client, orders["name"], Path(orders["folder"]))[orders["verb"]]()
-
-
-def gone(look: Do) -> bool:
-    """Whether there is no such thing."""
-    try:
-        look()
-    except NotFoundError:
-        return True
-    return False
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ ME = "/api/2.0/preview/scim/v2/Me"
 CATALOG = "/api/2.1/unity-catalog"
 NEEDED: dict[str, tuple[str, ...]] = {  # privileges as Unity Catalog names them, on what is at hand or above it
     "catalog": ("USE_CATALOG",),
-    "schema": ("USE_SCHEMA", "CREATE_MODEL", "CREATE_TABLE", "EXECUTE"),
+    "schema": ("USE_SCHEMA", "CREATE_MODEL", "EXECUTE", "APPLY_TAG"),
     "volume": ("READ_VOLUME", "WRITE_VOLUME"),
 }
-ALL = ("ALL_PRIVILEGES", "MANAGE")
+CAPTURED = ("CREATE_TABLE", "SELECT")  # on the schema, where captured requests can be read
+ALL = "ALL_PRIVILEGES"  # MANAGE is not: it lets one grant them
 
 
 class _MissingError(MlportError):
@@ -36,7 +37,7 @@ def findings(session: DatabricksSession) -> Iterator[Finding]:
     yield _identity(look)
     yield _looked("region", look.region, "set region to the workspace's")
     for kind, name in look.objects().items():
-        yield _looked(f"{kind} {name}", lambda kind=kind, name=name: look.granted(kind, name), _grant(kind, name))  # type: ignore[misc]
+        yield _looked(f"{kind} {name}", lambda kind=kind, name=name: look.granted(kind, name), _grant(session, kind, name))  # type: ignore[misc]
     yield _looked("volume files", look.volume_files, f"grant READ VOLUME and WRITE VOLUME on {look.objects()['volume']}")
     yield _looked("jobs", look.runs, "grant the entitlement to create clusters, or set policy_id")
     yield _looked("runner folder", look.runner_folder, "set runner_folder to a folder that you may write and jobs may read")
@@ -63,8 +64,13 @@ def _identity(look: _Look) -> Finding:
     return Finding("identity", True, "no person: endpoints outlive whoever made them")
 
 
-def _grant(kind: str, name: str) -> str:
-    words = ", ".join(NEEDED[kind]).replace("_", " ")
+def needed(session: DatabricksSession, kind: str) -> tuple[str, ...]:
+    """The privileges that this profile needs on an object of Unity Catalog."""
+    return NEEDED[kind] + (CAPTURED if kind == "schema" and session.config.warehouse_id else ())
+
+
+def _grant(session: DatabricksSession, kind: str, name: str) -> str:
+    words = ", ".join(needed(session, kind)).replace("_", " ")
     return f"GRANT {words} ON {kind.upper()} {name} TO `whoever signs in`"
 
 
@@ -106,10 +112,11 @@ class _Look:
             for assignment in answer.get("privilege_assignments", ())
             for privilege in assignment.get("privileges", ())
         }
-        missing = [] if found & set(ALL) or self._owns(kind, name) else sorted(set(NEEDED[kind]) - found)
+        wanted = needed(self._session, kind)
+        missing = [] if ALL in found or self._owns(kind, name) else sorted(set(wanted) - found)
         if missing:
             raise _MissingError(f"missing on {kind} {name}: {', '.join(missing)}")
-        return f"{', '.join(NEEDED[kind])}"
+        return ", ".join(wanted)
 
     def _owns(self, kind: str, name: str) -> bool:
         plural = {"catalog": "catalogs", "schema": "schemas", "volume": "volumes"}[kind]

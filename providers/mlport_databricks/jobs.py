@@ -12,19 +12,17 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlport.errors import AmbiguousError, ConflictError, NotFoundError, stamped
+from mlport.errors import AmbiguousError, ConflictError, InvalidRequestError, MlportError, NotFoundError, stamped
 from mlport.metrics import points
 from mlport.paging import each
 from mlport.spi import TOKEN, JobResult, JobStatus, Json, LogPage, MetricPoint, Models, Page, Plan, Query
 from mlport.transfer import is_url
 from mlport_databricks.labels import KIND_LABEL, clean
-from mlport_databricks.names import job_folder, of_run_name, volume_path
-from mlport_databricks.running.batch_request import model_folder
+from mlport_databricks.names import job_folder, model_folder, of_run_name, volume_path
 from mlport_databricks.running.job_records import (
     attempt_of,
     id_of,
     is_scheduled,
-    job_result,
     job_status,
     run_folder,
     run_number,
@@ -66,8 +64,13 @@ class DatabricksJobs:
         body = self.settled(plan.requests[-1].body, token)
         try:
             return self._send(body)
-        except AmbiguousError:
-            return self._send(body)
+        except AmbiguousError as first:
+            try:
+                return self._send(body)
+            except (AmbiguousError, InvalidRequestError):  # the latter was no better the first time
+                raise
+            except MlportError as error:  # that nothing was done holds for the second request only
+                raise AmbiguousError(first.message, native_code=first.native_code, request_id=first.request_id) from error
 
     def _send(self, body: Json) -> str:
         return id_of(self._connection.call("POST", SUBMIT_PATH, operation="jobs.submit", body=body))
@@ -102,8 +105,7 @@ class DatabricksJobs:
             return
         folder = entry_path(self._config).replace(RUNNER, program_digest()).removesuffix(f"/{ENTRY}")
         if self._files.workspace_status(f"{folder}/{ENTRY}") is None:
-            for name, content in program().items():
-                self._files.import_once(f"{folder}/{name}", content)
+            self._files.import_once(folder, program())
         self._program_is_there = True
 
     def _stage_inputs(self, plan: Plan, work: Json) -> None:
@@ -186,7 +188,7 @@ class DatabricksJobs:
         run = self._get(job_id)
         if not run_state(run).terminal:
             raise ConflictError(f"job {job_id} is {run_state(run)} and has no result yet", hint="wait for it")
-        return job_result(self._end_of(run))
+        return JobResult.read(self._end_of(run) or {})
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
         folder = run_folder(self._config, self._get(job_id))

@@ -53,6 +53,11 @@ def job_folder(config: DatabricksConfig, token: str = TOKEN) -> str:
     return f"{config.staging}/jobs/{token}"
 
 
+def model_folder(config: DatabricksConfig, digest: str) -> str:
+    """Where the files of a registered version lie for batches."""
+    return f"{config.staging}/models/{digest}"
+
+
 def settled(body: Json, token: str) -> Json:
     """A plan's body with the token in place of what stands for it."""
     found: Json = json.loads(json.dumps(body).replace(TOKEN, token))

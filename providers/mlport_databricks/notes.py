@@ -95,6 +95,17 @@ class Notes:
                 continue
             return note
 
+    def accepted(self, note: Note) -> Note:
+        """Write that its call was answered.
+
+        Raises:
+            AmbiguousError: it could not be written; what was asked for is being done, and the note as it was before is gone on with.
+        """
+        try:
+            return self.keep(replace(note, accepted=True))
+        except MlportError as error:
+            raise AmbiguousError(f"{note.target}: {note.kind} was begun, and that could not be noted: {error.message}") from error
+
     def begin(self, note: Note, act: Callable[[Note], Note]) -> Note:
         """Write it down and take the first step, unless that was done before.
 

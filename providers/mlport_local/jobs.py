@@ -17,7 +17,7 @@ from pathlib import Path
 from mlport.errors import ConflictError, NotFoundError, UnavailableError, stamped
 from mlport.masking import masked
 from mlport.metrics import points
-from mlport.spi import Artifact, Collected, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query, Usage
+from mlport.spi import Collected, JobResult, JobStatus, Json, LogPage, MetricPoint, Page, Plan, Query
 from mlport_local.config import LocalConfig
 from mlport_local.engine import collecting, listing, logs, pool, process, queue, staffing
 from mlport_local.engine.database import Connections, translated, writing
@@ -109,7 +109,7 @@ class LocalJobs:
         row = self._row(job_id, "state, result")
         if row["state"] not in queue.TERMINAL:
             raise ConflictError(f"job {job_id} is {row['state']} and has no result yet", hint="wait for it")
-        return job_result(json.loads(row["result"] or "{}"))
+        return JobResult.read(json.loads(row["result"] or "{}"))
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
         self._row(job_id, "id")
@@ -190,17 +190,6 @@ class LocalJobs:
         if row is None:
             raise NotFoundError(f"no job {job_id!r} under {self.layout.root}", hint="`mlport jobs list` shows those that there are")
         return row
-
-
-def job_result(data: Json) -> JobResult:
-    """The stored result as the SPI has it."""
-    return JobResult(
-        exit_code=data.get("exit_code"),
-        metrics=data.get("metrics", {}),
-        outputs={name: Artifact(**entry) for name, entry in data.get("outputs", {}).items()},
-        usage=Usage(**data.get("usage", {})),
-        resolved=data.get("resolved", {}),
-    )
 
 
 def environment_setup(body: Json, interpreter: str) -> Json | None:

@@ -24,7 +24,6 @@ from mlport_vertex.running.batch_jobs import Pages, VertexBatches, merged
 from mlport_vertex.running.batch_records import is_batch
 from mlport_vertex.running.job_records import (
     id_of,
-    job_result,
     job_status,
     manifest_of,
     name_of,
@@ -160,7 +159,7 @@ class VertexJobs:
         job = self._get(job_id)
         if not state_of(job).terminal:
             raise ConflictError(f"job {job_id} is {state_of(job)} and has no result yet", hint="wait for it")
-        return job_result(self._end_of(job))
+        return JobResult.read(self._end_of(job) or {})
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
         if is_batch(job_id):

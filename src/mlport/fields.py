@@ -109,7 +109,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 class Spec(BaseModel):
     """Base of all specs: frozen, strict about keys, and its errors are `SpecError`s."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_validator(mode="wrap")
     @classmethod

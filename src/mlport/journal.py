@@ -1,7 +1,8 @@
 """The submit journal: the intent is stored before the first byte is sent, so a killed process finds its work again.
 
 One entry a token, in the profile's StateStore: `intended` before the provider is asked, `done` with the id after.
-What lies between is ambiguous, and is settled by looking for the token, never by asking again blindly.
+What lies between is ambiguous, and is settled by looking for the token, never by asking again blindly; but where the
+provider itself does a token's work once, asking again is what settles it.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class Journal:
         Args:
             send, find: the provider's mutation and its look-up, both by this token.
             name, recall: what was made as text for the journal, and back.
-            find_lag: seconds for which `find` may miss what was made.
+            find_lag: seconds for which `find` may miss what was made. 0: the provider does a token's work once, however often it
+                is sent, so what was begun earlier is sent again, and not looked for.
             replan: the plan may be another than an earlier try's, as long as nothing came of that; what came of it stands.
 
         Raises:
@@ -100,8 +102,8 @@ class Journal:
         if not fresh:  # an earlier try got as far as intending
             if find_lag > 0 and (other := self._done_meanwhile(entry)):
                 return recall(other)
-            earlier = find()
-            if earlier is not None:
+            sends_anew = find_lag <= 0 and entry.digest == plan.digest  # the provider does the same thing once, and a look may fail
+            if not sends_anew and (earlier := find()) is not None:
                 return self._done(entry, earlier, name)
             entry, version = self._intend_again(entry, version, plan, find_lag)
         with _Sending(self._store, entry, version, find_lag / BEATS, self._clock) as sending:

@@ -245,6 +245,17 @@ class JobResult:
     usage: Usage = Usage()
     resolved: Json = field(default_factory=dict)  # environment as it really was: interpreter, packages, image digest
 
+    @classmethod
+    def read(cls, told: Json) -> JobResult:
+        """What mlport's runner wrote of a job's end; nothing but that there is no exit code where it wrote nothing."""
+        return cls(
+            exit_code=told.get("exit_code"),
+            metrics=told.get("metrics", {}),
+            outputs={name: Artifact(**entry) for name, entry in told.get("outputs", {}).items()},
+            usage=Usage(**told.get("usage", {})),
+            resolved=told.get("resolved", {}),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:

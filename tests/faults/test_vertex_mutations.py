@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aids.mutations import LIFE, gone, persist, sweep
 from vertex_account import ROWS, TRUTH, classifier
 from vertex_models import nothing_left
-from vertex_mutator import LIFE, connected, gone, persist, sweep, verbs
+from vertex_mutator import connected, verbs
 from vertex_place import call, emulator, set_faults
 
 import mlport

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -17,12 +18,32 @@ from conformance.suite_run import PYTEST, SUITE
 import mlport
 
 GRACE = 300.0  # seconds that the suite has to remove what it made, once its time is over
+JOB_SECONDS = 1800.0  # that one job or deployment may take
+SWEEP_SECONDS = 1800.0  # that what is left may take to go
 PAUSE = 5.0  # seconds between two looks at what is ending
 
 
 @dataclass(frozen=True)
+class Given:
+    """The variables of one provider, which all begin with a prefix."""
+
+    prefix: str
+
+    def __call__(self, name: str, default: str = "") -> str:
+        return os.environ.get(self.prefix + name, default)
+
+    def missing(self, *names: str) -> str:
+        """Those of the names that are not set."""
+        return ", ".join(self.prefix + name for name in names if not self(name))
+
+    def fields(self, *names: str) -> dict[str, str | None]:
+        """Fields of a profile by the variables of their names."""
+        return {name.lower(): self(name) or None for name in names}
+
+
+@dataclass(frozen=True)
 class Live:
-    """One run: a target whose owner and staging folder nobody else has."""
+    """One run: a target whose owner, and folders for files and state, nobody else has."""
 
     target: str
     owner: str
@@ -32,8 +53,8 @@ class Live:
         """A target `SCHEME://PLACE` with these fields, those that are not None, for the run."""
         owner = f"live-{run}"
         given = {name: value for name, value in fields.items() if value is not None}
-        if "staging" in given:
-            given["staging"] = f"{given['staging'].rstrip('/')}/{owner}"
+        for folder in {"staging", "state"} & set(given):
+            given[folder] = f"{given[folder].rstrip('/')}/{owner}"
         return cls(f"{url}?{urlencode({**given, 'owner': owner})}", owner)
 
     def suite(self, folder: Path, words: list[str], seconds: float) -> tuple[int, str]:
@@ -78,6 +99,20 @@ class Live:
         done = subprocess.run([mlport_command, *words, "-p", self.target], capture_output=True, text=True, check=False)
         assert done.returncode in (0, 1), done.stderr  # 1: something is still ending, and is tried again
         return done.stdout
+
+
+def check(live: Live, given: Given, folder: Path, *, minutes: float, requirements: str, remove: Callable[[Live], list[str]]) -> None:
+    """Run the suite; at its end, however it came, remove what it made, and then by `remove` what `mlport cleanup` never touches."""
+    words = [f"--job-seconds={given('JOB_SECONDS', str(JOB_SECONDS))}", f"--job-requirements={given('REQUIREMENTS', requirements)}"]
+    words += ["-k", chosen] if (chosen := given("TESTS")) else []
+    words += [f"--other-profile={other}"] if (other := given("OTHER")) else []
+    print(f"{without_secrets(live.target)} as {live.owner}")
+    try:
+        status, said = live.suite(folder / "run", words, 60 * float(given("MINUTES", str(minutes))))
+    finally:
+        left = [*live.sweep(SWEEP_SECONDS), *remove(live)]
+    assert not left, f"remove by hand: {', '.join(left)}"
+    assert status == 0, said[-4000:]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 import pytest
-from live.account import Live, without_secrets
+from live.account import SWEEP_SECONDS, Given, Live, check
 
 import mlport
 from mlport.waiting import delays, wait_until
 from mlport_vertex.google.api import VertexApi
 
-PREFIX = "MLPORT_LIVE_VERTEX_"
-NEEDED = ("PROJECT", "LOCATION", "STAGING")
+GIVEN = Given("MLPORT_LIVE_VERTEX_")
 FIELDS = ("STAGING", "SERVICE_ACCOUNT", "SERVER_IMAGE", "IMAGE", "CREDENTIALS", "TRANSPORT", "PROXY", "CA")
-MINUTES, JOB_SECONDS = 180.0, 1800.0
+MINUTES = 180.0
 REQUIREMENTS = "mlflow-skinny,scikit-learn==1.6.1,pandas"  # what jobs install to train a model in Google's image
-SWEEP_SECONDS = 1800.0
 
-missing = [PREFIX + name for name in NEEDED if not os.environ.get(PREFIX + name)]
-pytestmark = pytest.mark.skipif(bool(missing), reason=f"costs money on a real project; set {', '.join(missing)} (docs/live.md)")
-
-
-def given(name: str, default: str = "") -> str:
-    return os.environ.get(PREFIX + name, default)
+missing = GIVEN.missing("PROJECT", "LOCATION", "STAGING")
+pytestmark = pytest.mark.skipif(bool(missing), reason=f"costs money on a real project; set {missing} (docs/live.md)")
 
 
-@pytest.fixture
-def live() -> Live:
-    fields = {name.lower(): given(name) or None for name in FIELDS}
-    return Live.of(f"vertex://{given('PROJECT')}/{given('LOCATION')}", secrets.token_hex(4), **fields)
-
-
-def test_the_suite_passes_and_nothing_is_left(live: Live, tmp_path: Path) -> None:
-    words = [f"--job-seconds={given('JOB_SECONDS', str(JOB_SECONDS))}", f"--job-requirements={given('REQUIREMENTS', REQUIREMENTS)}"]
-    words += ["-k", chosen] if (chosen := given("TESTS")) else []
-    words += [f"--other-profile={other}"] if (other := given("OTHER")) else []
-    print(f"{without_secrets(live.target)} as {live.owner}")
-    try:
-        status, said = live.suite(tmp_path / "run", words, 60 * float(given("MINUTES", str(MINUTES))))
-    finally:
-        left = [*live.sweep(SWEEP_SECONDS), *remove_files_and_models(live)]
-    assert not left, f"remove by hand: {', '.join(left)}"
-    assert status == 0, said[-4000:]
+def test_the_suite_passes_and_nothing_is_left(tmp_path: Path) -> None:
+    live = Live.of(f"vertex://{GIVEN('PROJECT')}/{GIVEN('LOCATION')}", secrets.token_hex(4), **GIVEN.fields(*FIELDS))
+    check(live, GIVEN, tmp_path, minutes=MINUTES, requirements=REQUIREMENTS, remove=remove_files_and_models)
 
 
 def remove_files_and_models(live: Live) -> list[str]:

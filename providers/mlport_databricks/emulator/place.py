@@ -26,6 +26,9 @@ from mlport_databricks.emulator.accounts import (
 from mlport_databricks.emulator.storing.files import Files
 from mlport_databricks.emulator.storing.grants import Grants
 from mlport_databricks.emulator.storing.models import Models
+from mlport_databricks.emulator.storing.permissions import Permissions
+from mlport_databricks.emulator.storing.principals import Principals
+from mlport_databricks.emulator.storing.secrets import Secrets
 from mlport_databricks.emulator.storing.tokens import Tokens
 from mlport_databricks.emulator.storing.unity import Unity
 from mlport_databricks.emulator.storing.workspace_objects import WorkspaceObjects
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from mlport.emulation.s3 import S3
     from mlport_databricks.emulator.storing.tables import Tables
     from mlport_databricks.emulator.working.clusters import Clusters
+    from mlport_databricks.emulator.working.contexts import Contexts
     from mlport_databricks.emulator.working.jobs import Jobs
     from mlport_databricks.emulator.working.libraries import Libraries
     from mlport_databricks.emulator.working.runs import Runs
@@ -63,12 +67,16 @@ class Place(AnyPlace):
         super().__init__(folder, faults)
         self.files = Files(folder / "files")
         self.workspace_objects = WorkspaceObjects(self.files, self.documents)
+        self.principals = Principals(self.documents)
+        self.permissions = Permissions(self)
+        self.secrets = Secrets(self)
         self.grants = Grants(self)
         self.unity = Unity(self)
         self.models = Models(self)
         self.tokens = Tokens(self.documents)
         for host in HOSTS:
             self.unity.furnish(host)
+            self.principals.furnish(host)
 
     @cached_property
     def s3(self) -> S3:
@@ -125,6 +133,13 @@ class Place(AnyPlace):
         from mlport_databricks.emulator.working.clusters import Clusters
 
         return Clusters(self, now_ms)
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        """The execution contexts of the all-purpose clusters."""
+        from mlport_databricks.emulator.working.contexts import Contexts
+
+        return Contexts(self, self.clusters)
 
     @cached_property
     def libraries(self) -> Libraries:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from mlport.errors import AmbiguousError, BusyError, ConflictError, MlportError, NotFoundError, SpecError
+from mlport.errors import AmbiguousError, BusyError, ConflictError, MlportError, NotFoundError, SpecError, UnavailableError
 from mlport.spi import Json, OperationStatus, StateStore
 from mlport.state.lease import acquire
 from mlport_databricks.notes import Note, Notes
@@ -113,7 +113,7 @@ class Registrations:
                 self._send("POST", "registered-models/create", note.change["model"])
                 answer = self._send("POST", "model-versions/create", body)
             made = answer["model_version"]
-            return self._notes.keep(replace(note, version=str(made["version"]), accepted=True))
+            return self._notes.accepted(replace(note, version=str(made["version"])))
 
     def _model(self, note: Note) -> None:
         if note.change.get("exists"):
@@ -148,10 +148,12 @@ class Registrations:
         return found
 
     def _abandon(self, note: Note) -> None:
-        """Remove a version that never became whole."""
+        """Remove a version that never became whole. Raises AmbiguousError for one that did: it only could not be noted."""
         version = self._version(note) if note.version else None
-        if version is None or version.get("status") == READY:
+        if version is None:
             return
+        if version.get("status") == READY:
+            raise AmbiguousError(f"version {note.version} of {note.target} is whole, and that could not be noted")
         self._connection.call(
             "DELETE",
             f"/api/2.1/unity-catalog/models/{version['name']}/versions/{note.version}",
@@ -180,7 +182,8 @@ class Registrations:
         try:
             yield
         finally:
-            lease.release()
+            with suppress(UnavailableError):  # it ends by itself
+                lease.release()
 
 
 def written(state: StateStore, token: str, record: Json) -> str:

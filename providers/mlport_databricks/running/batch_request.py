@@ -8,7 +8,7 @@ from mlport.specs import BatchSpec
 from mlport.spi import Facts, Json
 from mlport.transfer import is_url
 from mlport_databricks.config import DatabricksConfig
-from mlport_databricks.names import volume_path, volume_uri
+from mlport_databricks.names import model_folder, volume_path, volume_uri
 from mlport_databricks.options import DatabricksJobOptions, options_of
 from mlport_databricks.running.job_request import Planned, common_work, input_of, submitted
 
@@ -40,8 +40,3 @@ def batch_work(config: DatabricksConfig, spec: BatchSpec, facts: Facts) -> Json:
         "requirements": [],
         "needs": [MLPORT],
     }
-
-
-def model_folder(config: DatabricksConfig, digest: str) -> str:
-    """Where the files of a registered version lie for batches."""
-    return f"{config.staging}/models/{digest}"

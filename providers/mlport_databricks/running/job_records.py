@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from mlport.errors import NotFoundError
-from mlport.spi import Artifact, Cause, JobResult, JobStatus, Json, PlanKind, State, Usage
+from mlport.spi import Cause, JobStatus, Json, PlanKind, State
 from mlport_databricks.config import DatabricksConfig
 from mlport_databricks.labels import KIND_LABEL
 from mlport_databricks.names import job_folder, of_run_name
@@ -148,15 +148,3 @@ def together(nodes: Sequence[Json]) -> Json | None:
         for name, entry in shards[0].items()
     }
     return {**told, "outputs": outputs}
-
-
-def job_result(ended: Json | None) -> JobResult:
-    """What a job left; nothing but that it has no exit code where no node wrote anything."""
-    told = ended or {}
-    return JobResult(
-        exit_code=told.get("exit_code"),
-        metrics=told.get("metrics", {}),
-        outputs={name: Artifact(**entry) for name, entry in told.get("outputs", {}).items()},
-        usage=Usage(**told.get("usage", {})),
-        resolved=told.get("resolved", {}),
-    )

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from mlport.errors import AmbiguousError, BusyError, ConflictError, MlportError, NotFoundError
+from mlport.errors import AmbiguousError, BusyError, ConflictError, MlportError, NotFoundError, UnavailableError
 from mlport.spi import Json, OperationStatus, State, StateStore
 from mlport.state.lease import Lease, acquire
 from mlport.waiting import delays
@@ -76,7 +76,7 @@ class Changes:
                     hint="choose another name, or delete that one",
                     native_code=error.native_code,
                 ) from error
-        return self._notes.keep(replace(note, accepted=True))
+        return self._notes.accepted(note)
 
     def _delete(self, note: Note) -> Note:
         there = self.endpoint(note.target)
@@ -89,7 +89,7 @@ class Changes:
             return self._notes.keep(note.succeeded())
         except BusyError:  # an update is under way: it is tried again at the next look
             return note
-        return self._notes.keep(replace(note, accepted=True))
+        return self._notes.accepted(note)
 
     def _put(self, note: Note) -> Note:
         """Read the whole configuration, change it, and write it: under the lease, and if nobody else is at it."""
@@ -109,7 +109,7 @@ class Changes:
             body = changed(note.target, config, note.change)
             note = self._notes.keep(replace(note, sent=self._clock(), desired=digest(body), accepted=False))
             self._connection.call("PUT", f"{ENDPOINTS}/{note.target}/config", operation="endpoints.update_config", body=body)
-            return self._notes.keep(replace(note, accepted=True))
+            return self._notes.accepted(note)
 
     def _gone(self, note: Note) -> Note:
         if "remove" in note.change:
@@ -123,7 +123,8 @@ class Changes:
         try:
             yield
         finally:
-            lease.release()
+            with suppress(UnavailableError):  # it ends by itself, and what was done under it was done
+                lease.release()
 
     def _acquired(self, endpoint: str) -> Lease:
         owner, deadline = uuid.uuid4().hex, self._clock() + LEASE_WAIT

@@ -16,8 +16,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mlport.errors import AuthenticationError, MlportError
+from mlport.http_session import failed, session, unreached
 from mlport_databricks.config import DatabricksConfig
-from mlport_databricks.workspace.errors import HINTS, Json, Refusal, translated, unanswered, unreached
+from mlport_databricks.workspace.errors import HINTS, Json, Refusal, translated
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -44,10 +45,10 @@ class Connection:
     @cached_property
     def _sdk(self) -> Any:
         """The SDK's configuration: who we are, by its unified chain. Its own look at the host is cut short."""
-        from databricks.sdk.config import Config
+        from mlport_databricks.workspace.sign_in import config_class
 
         try:
-            return Config(
+            return config_class()(
                 host=self.config.url, profile=self.config.sdk_profile, retry_timeout_seconds=1, http_timeout_seconds=CONNECT_SECONDS
             )
         except ValueError as error:
@@ -68,7 +69,7 @@ class Connection:
         try:
             headers: dict[str, str] = self._sdk.authenticate()
         except requests.RequestException as error:
-            raise unreached(error, self.config.host, "credentials") from error
+            raise unreached(error, self.config.host, "credentials", "databricks") from error
         except (ValueError, OSError) as error:  # OSError: the SDK's own errors
             raise AuthenticationError(str(error), hint=HINTS[AuthenticationError], provider="databricks") from error
         return headers
@@ -113,17 +114,7 @@ class Connection:
     @cached_property
     def http(self) -> Any:
         """An HTTP session with the profile's proxy and authorities, and no credentials of its own."""
-        import requests
-
-        session = requests.Session()
-        if self.config.proxy or self.config.ca:  # or a variable of the environment would win over the profile
-            session.trust_env = False
-        if self.config.proxy:
-            session.proxies = {"https": self.config.proxy}
-        if self.config.ca:
-            session.verify = str(self.config.ca)
-        session.headers["user-agent"] = _agent()
-        return session
+        return session(self.config.proxy, self.config.ca)
 
     def call(
         self,
@@ -216,10 +207,7 @@ class Connection:
         try:
             response: Response = self.http.request(verb, url, allow_redirects=False, **options)
         except requests.RequestException as error:
-            host = url.split("/")[2]
-            if _never_sent(error):
-                raise unreached(error, host, operation) from error
-            raise unanswered(error, host, operation, repeatable=repeatable) from error
+            raise failed(error, url.split("/")[2], operation, "databricks", repeatable=repeatable) from error
         return response
 
     # ---------------------------------------------------------------- what stands on it
@@ -238,35 +226,9 @@ class Connection:
             opened.close()
 
 
-def _agent() -> str:
-    from mlport import __version__
-
-    return f"mlport/{__version__}"
-
-
 def _text(value: str | int | bool | Sequence[str]) -> Any:
     """A query argument as HTTP has it; truth values as Databricks spells them."""
     return str(value).lower() if isinstance(value, bool) else value
-
-
-def _never_sent(error: Exception) -> bool:
-    """Whether the request cannot have reached anyone: no connection was made, or none that is trusted.
-
-    urllib3 calls it a ProxyError, too, when a connection through a proxy breaks later; so what is inside it counts.
-    """
-    import ssl
-
-    import requests
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
-
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", cause)
-    inner = reason.original_error if isinstance(reason, ProxyError) else reason
-    if isinstance(inner, NewConnectionError | ConnectTimeoutError) or type(inner) is OSError:  # the last: the proxy refused CONNECT
-        return True
-    return isinstance(inner, Exception) and any(isinstance(each, ssl.SSLCertVerificationError) for each in (inner, *inner.args))
 
 
 def _refused_sign_in(response: Response) -> MlportError:

@@ -118,19 +118,3 @@ def _kind(refusal: Refusal, verb: str, path: str) -> type[MlportError] | None:
     if refusal.status == 409:
         return ConflictError
     return OURS.get(OF_STATUS.get(refusal.status, "BAD_REQUEST" if refusal.status < 500 else ""))
-
-
-def unreached(error: Exception, host: str, operation: str) -> MlportError:
-    """Nobody was there to take the call, so nothing was done."""
-    return UnavailableError(
-        f"{host} could not be reached: {error}",
-        hint="check the network, and host, proxy and ca in the profile",
-        provider="databricks",
-        operation=operation,
-    )
-
-
-def unanswered(error: Exception, host: str, operation: str, *, repeatable: bool) -> MlportError:
-    """The call was sent, and no answer came."""
-    kind = UnavailableError if repeatable else AmbiguousError
-    return kind(f"{host} did not answer: {error}", provider="databricks", operation=operation)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
@@ -174,20 +174,17 @@ class Files:
 
     # ---------------------------------------------------------------- workspace
 
-    def import_once(self, path: str, content: bytes) -> None:
-        """Write a workspace file unless it is there, and the folders above it. For content that its name says.
+    def import_once(self, folder: str, files: Mapping[str, bytes]) -> None:
+        """Write files into a workspace folder, one after the other, each unless it is there. For content that the folder's name says.
 
         Paths are the API's, which leaves out `/Workspace`: a script under either name is the same file.
         """
-        name = path.removeprefix("/Workspace")
-        body = {"path": name, "format": "AUTO", "content": base64.b64encode(content).decode(), "overwrite": False}
-        self._connection.call(
-            "POST", "/api/2.0/workspace/mkdirs", operation="workspace.mkdirs", body={"path": name.rpartition("/")[0]}, repeatable=True
-        )
-        try:
-            self._connection.call("POST", "/api/2.0/workspace/import", operation="workspace.import", body=body, repeatable=True)
-        except ConflictError:
-            return
+        place = folder.removeprefix("/Workspace")
+        self._connection.call("POST", "/api/2.0/workspace/mkdirs", operation="workspace.mkdirs", body={"path": place}, repeatable=True)
+        for name, content in files.items():
+            body = {"path": f"{place}/{name}", "format": "AUTO", "content": base64.b64encode(content).decode(), "overwrite": False}
+            with suppress(ConflictError):
+                self._connection.call("POST", "/api/2.0/workspace/import", operation="workspace.import", body=body, repeatable=True)
 
     def workspace_status(self, path: str) -> Json | None:
         """What a workspace path is, None if it is not there."""

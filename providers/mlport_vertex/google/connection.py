@@ -17,8 +17,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mlport.errors import AuthenticationError, ConfigError, MlportError
+from mlport.http_session import agent, failed, session, unreached
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.google.errors import HINTS, Json, Refusal, translated, unanswered, unreached
+from mlport_vertex.google.errors import HINTS, Json, Refusal, translated
 
 if TYPE_CHECKING:
     from obstore.store import GCSStore
@@ -44,16 +45,7 @@ class Connection:
     @cached_property
     def _plain(self) -> Any:
         """An HTTP session without credentials, for those who fetch them."""
-        import requests
-
-        session = requests.Session()
-        if self.config.proxy or self.config.ca:  # or a variable of the environment would win over the profile
-            session.trust_env = False
-        if self.config.proxy:
-            session.proxies = {"https": self.config.proxy}
-        if self.config.ca:
-            session.verify = str(self.config.ca)
-        return session
+        return session(self.config.proxy, self.config.ca)
 
     @cached_property
     def _refresher(self) -> Any:
@@ -103,10 +95,10 @@ class Connection:
         """An HTTP session that sends the credentials with each request."""
         from google.auth.transport.requests import AuthorizedSession
 
-        session = AuthorizedSession(self.credentials, auth_request=self._refresher)
-        session.trust_env, session.proxies, session.verify = self._plain.trust_env, self._plain.proxies, self._plain.verify
-        session.headers["user-agent"] = _agent()
-        return session
+        signed = AuthorizedSession(self.credentials, auth_request=self._refresher)
+        signed.trust_env, signed.proxies, signed.verify = self._plain.trust_env, self._plain.proxies, self._plain.verify
+        signed.headers["user-agent"] = agent()
+        return signed
 
     def send(
         self,
@@ -168,10 +160,7 @@ class Connection:
         except GoogleAuthError as error:
             raise _not_authenticated(error) from error
         except requests.RequestException as error:
-            host = url.split("/")[2]
-            raise (
-                unreached(error, host, operation) if _never_sent(error) else unanswered(error, host, operation, repeatable=repeatable)
-            ) from error
+            raise failed(error, url.split("/")[2], operation, "vertex", repeatable=repeatable) from error
         return response
 
     # ---------------------------------------------------------------- gRPC and objects
@@ -192,7 +181,7 @@ class Connection:
         if self.config.proxy:
             options.append(("grpc.http_proxy", self.config.proxy))
         both = grpc.composite_channel_credentials(grpc.ssl_channel_credentials(root_certificates=roots), calls)
-        return grpc.secure_channel(f"{self.config.host}:443", both, options=[*options, ("grpc.primary_user_agent", _agent())])
+        return grpc.secure_channel(f"{self.config.host}:443", both, options=[*options, ("grpc.primary_user_agent", agent())])
 
     def store(self, bucket: str) -> GCSStore:
         """The object store that a bucket is."""
@@ -204,7 +193,7 @@ class Connection:
     def _new_store(self, bucket: str) -> GCSStore:
         from obstore.store import GCSStore
 
-        client: Json = {"timeout": timedelta(hours=1), "read_timeout": timedelta(seconds=SECONDS), "user_agent": _agent()}
+        client: Json = {"timeout": timedelta(hours=1), "read_timeout": timedelta(seconds=SECONDS), "user_agent": agent()}
         if self.config.proxy:
             client["proxy_url"] = self.config.proxy
         if self.config.ca:
@@ -244,33 +233,7 @@ def _of_file(path: Path) -> Any:
     )
 
 
-def _agent() -> str:
-    from mlport import __version__
-
-    return f"mlport/{__version__}"
-
-
-def _never_sent(error: Exception) -> bool:
-    """Whether the request cannot have reached anyone: no connection was made, or none that is trusted.
-
-    urllib3 calls it a ProxyError, too, when a connection through a proxy breaks later; so what is inside it counts.
-    """
-    import ssl
-
-    import requests
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
-
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", cause)
-    inner = reason.original_error if isinstance(reason, ProxyError) else reason
-    if isinstance(inner, NewConnectionError | ConnectTimeoutError) or type(inner) is OSError:  # the last: the proxy refused CONNECT
-        return True
-    return isinstance(inner, Exception) and any(isinstance(each, ssl.SSLCertVerificationError) for each in (inner, *inner.args))
-
-
 def _not_authenticated(error: Exception) -> MlportError:
     if getattr(error, "retryable", False):
-        return unreached(error, "the token service", "credentials")
+        return unreached(error, "the token service", "credentials", "vertex")
     return AuthenticationError(str(error), hint=HINTS[AuthenticationError], provider="vertex")

@@ -114,19 +114,3 @@ def translated(refusal: Refusal, operation: str, *, repeatable: bool) -> MlportE
         kind = ThrottledError if repeatable else QuotaError
     kind = kind or (UnavailableError if repeatable else AmbiguousError)
     return kind(refusal.message, hint=HINTS.get(kind), provider="vertex", operation=operation, native_code=refusal.code)
-
-
-def unreached(error: Exception, host: str, operation: str) -> MlportError:
-    """Nobody was there to take the call, so nothing was done."""
-    return UnavailableError(
-        f"{host} could not be reached: {error}",
-        hint="check the network, and proxy and ca in the profile",
-        provider="vertex",
-        operation=operation,
-    )
-
-
-def unanswered(error: Exception, host: str, operation: str, *, repeatable: bool) -> MlportError:
-    """The call was sent, and no answer came."""
-    kind = UnavailableError if repeatable else AmbiguousError
-    return kind(f"{host} did not answer: {error}", provider="vertex", operation=operation)

@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 
 from mlport.errors import NotFoundError
-from mlport.spi import Artifact, Cause, JobResult, JobStatus, Json, State, Usage
+from mlport.spi import Cause, JobStatus, Json, State
 from mlport_vertex.google.errors import NUMBERS
 from mlport_vertex.labels import KIND_LABEL, TOKEN_LABEL
 from mlport_vertex.running.job_request import KINDS
@@ -116,15 +116,3 @@ def _reason(job: Json, state: State, ended: Json) -> str:
     if state is State.UNKNOWN:
         return f"Vertex AI calls its state {job.get('state', 'nothing')}"
     return str(job.get("error", {}).get("message", ""))
-
-
-def job_result(ended: Json | None) -> JobResult:
-    """What a job left; nothing but that it has no exit code where no node wrote anything."""
-    told = ended or {}
-    return JobResult(
-        exit_code=told.get("exit_code"),
-        metrics=told.get("metrics", {}),
-        outputs={name: Artifact(**entry) for name, entry in told.get("outputs", {}).items()},
-        usage=Usage(**told.get("usage", {})),
-        resolved=told.get("resolved", {}),
-    )

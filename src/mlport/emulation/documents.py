@@ -1,4 +1,7 @@
-"""Kept documents: an emulator's resources as JSON in one SQLite file, so that its state survives a restart."""
+"""Kept documents: an emulator's resources as JSON in one SQLite file, so that its state survives a restart.
+
+Every write has a point of `mlport.faults` before and after it, made of the documents' kind: `before-runs`, `after-runs`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mlport.faults import fault
 
 Json = dict[str, Any]
 
@@ -37,6 +42,7 @@ class Documents:
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.executescript(SCHEMA)
         self._depth = 0
+        self._written: set[str] = set()  # the kinds of what the transaction under way has written
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -46,6 +52,7 @@ class Documents:
             self._depth += 1
             if outermost:
                 self._connection.execute("BEGIN IMMEDIATE")
+                self._written = set()
             try:
                 yield
             except BaseException:
@@ -54,9 +61,17 @@ class Documents:
                 raise
             else:
                 if outermost:
-                    self._connection.execute("COMMIT")
+                    self._commit()
             finally:
                 self._depth -= 1
+
+    def _commit(self) -> None:
+        points = sorted(kind.replace(" ", "-") for kind in self._written)
+        for point in points:
+            fault(f"before-{point}")
+        self._connection.execute("COMMIT")
+        for point in points:
+            fault(f"after-{point}")
 
     def next_number(self, counter: str) -> int:
         """1, 2, 3, ... and never the same again."""
@@ -70,6 +85,7 @@ class Documents:
         """Keep a new one. Raises Exists."""
         with self.together():
             number = self.next_number(f"documents/{kind}")
+            self._written.add(kind)
             try:
                 self._connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", (kind, name, number, json.dumps(body)))
             except sqlite3.IntegrityError as error:
@@ -90,17 +106,20 @@ class Documents:
             changed = change(found)
             if changed is None:
                 return found
+            self._written.add(kind)
             self._connection.execute("UPDATE documents SET body = ? WHERE kind = ? AND name = ?", (json.dumps(changed), kind, name))
             return changed
 
     def delete(self, kind: str, name: str) -> bool:
         """Whether there was one."""
         with self.together():
+            self._written.add(kind)
             return self._connection.execute("DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name)).rowcount > 0
 
     def delete_all(self, kind: str, prefix: str) -> None:
         """Delete those whose name begins with `prefix`."""
         with self.together():
+            self._written.add(kind)
             self._connection.execute("DELETE FROM documents WHERE kind = ? AND substr(name, 1, ?) = ?", (kind, len(prefix), prefix))
 
     def list(self, kind: str, prefix: str = "") -> Iterator[tuple[int, Json]]:

@@ -12,9 +12,10 @@ as absent; the object is left for good, so that a version can never come back. A
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 MAGIC = b"mlport-state"  # an object begins with a line: MAGIC, KEPT or GONE, nonces from the newest; then comes the value
 KEPT, GONE = b"kept", b"gone"
 REMEMBERED = 16  # writes: so many others may come between one and the look at whether it was done
+KNOWN = 64  # objects that were written last, whose replacing needs no look before it
 READERS = 16  # objects read at once by a listing
 SAFE = "!$'()+,;=@~"  # what else a key may hold that every store takes as it is
 SUFFIX = ".state"  # so that the keys `a` and `a/b` can both be: some stores keep one of a file and a folder only
@@ -55,6 +57,8 @@ class ObjectStateStore:
 
     def __init__(self, store: ObjectStore, prefix: str = "") -> None:
         self._store, self._prefix = store, f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._written: dict[str, _Found] = {}
+        self._lock = Lock()
 
     def get(self, key: str) -> Versioned | None:
         """The value and its version, None where there is none."""
@@ -89,10 +93,13 @@ class ObjectStateStore:
     def _write(self, key: str, mark: bytes, value: bytes, expect: str | None) -> str:
         """Write once what was expected is there; with nothing expected, over whatever is there."""
         nonce, name = uuid.uuid4().hex, self._name(key)
-        found = self._read(name)
+        found = None if expect == ABSENT else self._known(name, expect) or self._read(name)  # an object is not made over another
         while True:
             self._require(key, found, expect)
-            if self._swap(name, _content(mark, nonce, found, value), found.handle if found else None):
+            content = _content(mark, nonce, found, value)
+            if (handle := self._swap(name, content, found.handle if found else None)) is not None:
+                if handle:
+                    self._remember(name, self._parsed(name, content, handle))
                 return nonce
             found = self._read(name)
             if found is not None and nonce in found.nonces:  # refused by our own success, whose answer was lost
@@ -104,19 +111,31 @@ class ObjectStateStore:
         if expect is not None and version != expect:
             raise _conflict(key, version, expect)
 
-    def _swap(self, name: str, content: bytes, handle: dict[str, str] | None) -> bool:
-        """Write if the object is still what `handle` says (None: not there); whether it was. Raises MlportError."""
+    def _known(self, name: str, expect: str | None) -> _Found | None:
+        """The object as it was last written from here, if that may be what is expected: it need not be read before it is replaced."""
+        with self._lock:
+            found = self._written.pop(name, None)
+        return found if found and expect in (None, found.version) else None
+
+    def _remember(self, name: str, written: _Found) -> None:
+        with self._lock:
+            self._written[name] = written
+            if len(self._written) > KNOWN:
+                del self._written[next(iter(self._written))]
+
+    def _swap(self, name: str, content: bytes, handle: dict[str, str] | None) -> dict[str, str] | None:
+        """Write if the object is still what `handle` says (None: not there); its new handle, None if it was not. Raises MlportError."""
         import obstore
         from obstore import exceptions
 
         mode: Any = "create" if handle is None else handle
         try:
-            obstore.put(self._store, name, content, mode=mode, use_multipart=False)
+            answer = obstore.put(self._store, name, content, mode=mode, use_multipart=False)
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-            return False
+            return None
         except (exceptions.BaseError, OSError) as error:
             raise self._failed(name, error) from error
-        return True
+        return _handle(answer)
 
     # ---------------------------------------------------------------- reading
 
@@ -131,7 +150,7 @@ class ObjectStateStore:
             return None
         except (exceptions.BaseError, OSError) as error:
             raise self._failed(name, error) from error
-        return self._parsed(name, content, {part: str(meta[part]) for part in ("e_tag", "version") if meta[part]})
+        return self._parsed(name, content, _handle(meta))
 
     @staticmethod
     def _parsed(name: str, content: bytes, handle: dict[str, str]) -> _Found:
@@ -183,6 +202,11 @@ def _encoded(key: str) -> str:
 
 def _decoded(name: str) -> str:
     return "/".join("" if part == "%" else unquote(part) for part in name.split("/"))
+
+
+def _handle(answer: Mapping[str, Any]) -> dict[str, str]:
+    """What names an object as it is, of what the store told of it."""
+    return {part: str(answer[part]) for part in ("e_tag", "version") if answer[part]}
 
 
 def _content(mark: bytes, nonce: str, before: _Found | None, value: bytes) -> bytes:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import pytest
 
 if TYPE_CHECKING:
+    from mlport.testing.beside import Beside
     from mlport.testing.targets import Targets
 
 FOLDER = "PYTEST_MLPORT_FOLDER"
@@ -56,6 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "needs(*capabilities): what a conformance test relies on; its refusal is tested where that is absent"
     )
     config.addinivalue_line("markers", "late: looks at what takes its time to be there, so it runs when the other tests are done")
+    config.addinivalue_line(
+        "markers", "beside: waits for a vendor's clock, so it begins with the session and is told when the others are done"
+    )
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -82,7 +86,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if any(item.get_closest_marker("needs") for item in items):
         from mlport.testing.refusals import with_refusals
 
-        items[:] = sorted(with_refusals(targets(config), items), key=lambda item: item.get_closest_marker("late") is not None)
+        items[:] = sorted(with_refusals(targets(config), items), key=lambda item: any(map(item.get_closest_marker, ("late", "beside"))))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test that was begun with the session is told how it ended, and not run again."""
+    is_marked = pyfuncitem.get_closest_marker("beside") is not None
+    beside = cast("Beside | None", pyfuncitem.funcargs.get("beside") if is_marked else None)
+    if beside is None or not beside.has(pyfuncitem.name):
+        return None
+    beside.tell(pyfuncitem.name)
+    return True
 
 
 def targets(config: pytest.Config) -> Targets:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aids.databricks import models
 
 import mlport
 from mlport.emulation.server import Ready
@@ -46,17 +47,4 @@ def account(emulator: Ready) -> Iterator[Account]:
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The MLflow folder of a model that says whether x0 is positive, with a signature of inputs and outputs."""
-    import warnings
-
-    import mlflow.sklearn
-    import pandas as pd
-    from sklearn.linear_model import LogisticRegression
-
-    rows = pd.DataFrame({"x0": [-3.0, -2.0, -1.0, 1.0, 2.0, 3.0], "x1": [0.0, 1.0, -1.0, 1.0, -1.0, 0.0]})
-    model = LogisticRegression().fit(rows.to_numpy(), [0, 0, 0, 1, 1, 1])
-    signature = mlflow.models.infer_signature(rows, model.predict(rows.to_numpy()))
-    folder = tmp_path_factory.mktemp("models") / "classifier"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow.sklearn.save_model(model, folder, signature=signature, pip_requirements=["scikit-learn"], input_example=None)
-    return folder
+    return models.classifier(tmp_path_factory.mktemp("models") / "classifier")

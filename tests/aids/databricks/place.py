@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -39,14 +40,16 @@ def sdk(emulator: Ready) -> Sdk:
 
 def run(ready: Ready, program: str, *arguments: str, timeout: float = 120, **environment: str) -> str:
     """What the program printed. Fails the test with all that it said if it ends with an error."""
-    told = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), *arguments],
-        env={**os.environ, **ready.environment, **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:  # MLflow leaves a database where it is run
+        told = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program), *arguments],
+            env={**os.environ, **ready.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=folder,
+        )
     if told.returncode:
         pytest.fail(f"exit status {told.returncode}\n{told.stdout}\n{told.stderr}", pytrace=False)
     return told.stdout

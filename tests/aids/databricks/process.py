@@ -3,11 +3,13 @@
 with emulating(folder) as emulated:
     emulated.kill()
     emulated.start()
+    emulated.die_at("after-runs 3")  # the third write of a run
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from typing import Any
 
 from mlport.emulation.faults import Faults
 from mlport.emulation.server import Ready
+from mlport.faults import VARIABLE
 from mlport_databricks.emulator.place import Place
 
 PROGRAM = """
@@ -36,14 +39,17 @@ class Emulated:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._log = folder, folder.with_name(f"{folder.name}-log")
+        self._switch = folder.with_name(f"{folder.name}-die-at")
         self.said: dict[str, Any] = {}
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Run it, and wait until it answers."""
+        """Run it, and wait until it answers. One that runs is killed first."""
+        self.kill()
         command = [sys.executable, "-c", PROGRAM, str(self.folder)]
+        pipe, env = subprocess.PIPE, {**os.environ, VARIABLE: f"@{self._switch}"}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env)
         assert self._process.stdout is not None
         self.said = json.loads(self._process.stdout.readline() or "{}")
         assert self.said, self.log()
@@ -58,6 +64,19 @@ class Emulated:
         said = self.said
         urls, targets = {"databricks": said["url"]}, {"databricks": said["connect"]}
         return Ready("databricks", urls, {}, said["proxy"], Path(said["ca"]), self.folder, said["env"], targets)
+
+    def die_at(self, point: str | None) -> None:
+        """Let it die at a point of `mlport.faults` when it gets there next; or nowhere."""
+        self._switch.unlink(missing_ok=True)
+        if point:
+            part = self._switch.with_suffix(".point")
+            part.write_text(point)
+            part.replace(self._switch)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has died."""
+        return self._process is not None and self._process.poll() is not None
 
     def kill(self) -> None:
         """As by `kill -9`, if it runs."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
-from aids.databricks.place import ADMIN_TOKEN, call, run
+from aids.databricks import models
+from aids.databricks.place import ADMIN_TOKEN, call
 
+import mlport
 from mlport.emulation.server import Ready
+from mlport_databricks import PROVIDER
+from mlport_databricks.config import DatabricksConfig
 from mlport_databricks.emulator.accounts import HOSTS
 from mlport_databricks.emulator.place import Place
 
@@ -18,30 +23,17 @@ PATH = "/api/2.0/serving-endpoints"
 WAREHOUSE = Place.warehouse_of(HOSTS[0])
 MODEL, BROKEN = "main.ml.constant", "main.ml.broken"
 
-REGISTER = """
-import os, sys, tempfile
-from pathlib import Path
-import mlflow, numpy as np
-from mlflow.models import infer_signature
-from sklearn.dummy import DummyRegressor
 
-mlflow.set_registry_uri("databricks-uc")
-folder = Path(tempfile.mkdtemp())
-signature = infer_signature(np.array([[0.5]]), np.array([1]))
-for number in (1, 2):
-    model = DummyRegressor(strategy="constant", constant=number).fit([[0.0]], [number])
-    mlflow.sklearn.save_model(model, folder / str(number), signature=signature, pip_requirements=["scikit-learn"])
-    made = mlflow.register_model(str(folder / str(number)), sys.argv[1])
-    assert made.version == str(number), made
-described = folder / "1" / "MLmodel"
-described.write_text(described.read_text().replace("loader_module: mlflow.sklearn", "loader_module: nowhere.to.be.found"))
-mlflow.register_model(str(folder / "1"), sys.argv[2])
-"""
-
-
-def register(ready: Ready) -> None:
-    """Two versions of a model that says 1 and 2 whatever it is asked, and one of a model that cannot be loaded; by MLflow's own client."""
-    run(ready, REGISTER, MODEL, BROKEN)
+def register(ready: Ready, folder: Path) -> None:
+    """Two versions of a model that says 1 and 2 whatever it is asked, and one of a model that cannot be loaded; `folder` is for their files."""
+    wanted = [
+        (MODEL, models.constant(folder / "1", 1)),
+        (MODEL, models.constant(folder / "2", 2)),
+        (BROKEN, models.constant(folder / "broken", 1, "nowhere.to.be.found")),
+    ]
+    with mlport.Client(PROVIDER, DatabricksConfig.from_url(ready.targets["databricks"])) as client:
+        for name, path in wanted:
+            client.models.register(name.rpartition(".")[2], path, trust=True)
 
 
 def entity(name: str, version: str = "1", model: str = MODEL, **fields: Any) -> Json:

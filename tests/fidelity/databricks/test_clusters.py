@@ -18,16 +18,22 @@ SIZE = {"spark_version": "16.4.x-scala2.12", "node_type_id": "m5.xlarge", "num_w
 
 def test_the_life_of_a_cluster_by_the_sdk(sdk: Sdk) -> None:  # noqa: F811
     program = """
-        import json
+        import json, time
         from databricks.sdk import WorkspaceClient
-        from databricks.sdk.service.compute import ListClustersFilterBy, ClusterSource
+        from databricks.sdk.service.compute import ListClustersFilterBy, ClusterSource, State
 
         w = WorkspaceClient()
         version, node = w.clusters.select_spark_version(long_term_support=True), w.clusters.select_node_type(local_disk=True, min_cores=4)
         made = w.clusters.create(cluster_name="mine", spark_version=version, node_type_id=node, num_workers=1, custom_tags={"a": "b"}).result()
         said = [version, node, made.state.value, made.driver_node_type_id, made.aws_attributes.availability.value]
-        w.clusters.resize(cluster_id=made.cluster_id, num_workers=2).result()
-        w.clusters.edit(cluster_id=made.cluster_id, spark_version=version, node_type_id=node, num_workers=3).result()
+        def runs():  # the SDK's own wait looks a second later for the first time
+            while w.clusters.get(made.cluster_id).state != State.RUNNING:
+                time.sleep(0.05)
+
+        w.clusters.resize(cluster_id=made.cluster_id, num_workers=2)
+        runs()
+        w.clusters.edit(cluster_id=made.cluster_id, spark_version=version, node_type_id=node, num_workers=3)
+        runs()
         w.clusters.pin(made.cluster_id)
         gone = w.clusters.delete(made.cluster_id).result()
         said += [gone.num_workers, gone.state.value, gone.termination_reason.code.value]
@@ -77,6 +83,13 @@ def test_libraries_of_a_cluster_are_there_for_its_tasks(emulator: Ready, monkeyp
     program = put(emulator, "/Shared/uses.py", "import emuother; emuother.main()")
     run = ended(emulator, submit(emulator, python(program, existing_cluster_id=cluster_id)))
     assert printed(emulator, run) == "emuother\n"
+    ask(emulator, "POST", "/api/2.0/libraries/uninstall", {"cluster_id": cluster_id, "libraries": libraries})
+    assert {each["status"] for each in ask(emulator, "GET", path)["library_statuses"]} == {"UNINSTALL_ON_RESTART"}
+    assert printed(emulator, ended(emulator, submit(emulator, python(program, existing_cluster_id=cluster_id)))) == "emuother\n"
+    ask(emulator, "POST", f"{CLUSTERS}/restart", {"cluster_id": cluster_id})
+    wait_until(lambda: ask(emulator, "GET", path).get("library_statuses"), lambda each: not each, timeout=60, what="their end")
+    gone = ended(emulator, submit(emulator, python(program, existing_cluster_id=cluster_id)))
+    assert "No module named 'emuother'" in printed(emulator, gone)
     lost = submit(
         emulator,
         python(put(emulator, "/Shared/long.py", "import time; print('on', flush=True); time.sleep(1000)"), existing_cluster_id=cluster_id),

@@ -11,17 +11,39 @@ from mlport_databricks.emulator.accounts import OTHER_HOST, PRINCIPAL, token_of
 ME = "/api/2.0/preview/scim/v2/Me"
 
 
-def test_the_sdk_signs_in_by_token_and_as_a_service_principal(sdk: Sdk) -> None:
-    program = """
-        import os, sys
-        from databricks.sdk import WorkspaceClient
-        print(WorkspaceClient().current_user.me().user_name)
-        del os.environ["DATABRICKS_TOKEN"]
-        w = WorkspaceClient(client_id=sys.argv[1], client_secret=sys.argv[2])
-        print(w.current_user.me().user_name, w.get_workspace_id(), w.config.auth_type)
-    """
-    said = sdk(program, PRINCIPAL.name, PRINCIPAL.secret)
-    assert said == f"admin@emulated.example\n{PRINCIPAL.name} 4242424242424240 oauth-m2m\n"
+PROGRAM = """
+    import io, os, sys
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.errors import PermissionDenied
+    from databricks.sdk.service.workspace import ImportFormat
+    name, secret, other, token = sys.argv[1:]
+    mine, theirs = WorkspaceClient(), WorkspaceClient(host=other, token=token)
+    print(mine.current_user.me().user_name)
+    mine.workspace.upload("/Shared/mine", io.BytesIO(b"x"), format=ImportFormat.AUTO)
+    print([each.path for each in mine.workspace.list("/Shared")], [each.path for each in theirs.workspace.list("/Shared")])
+    try:
+        WorkspaceClient(host=other).current_user.me()
+    except PermissionDenied as error:
+        print(str(error).partition(" Config")[0])
+    del os.environ["DATABRICKS_TOKEN"]
+    w = WorkspaceClient(client_id=name, client_secret=secret)
+    print(w.current_user.me().user_name, w.get_workspace_id(), w.config.auth_type)
+"""
+
+
+@pytest.fixture(scope="module")
+def told(sdk: Sdk) -> list[str]:
+    """What a program of the SDK saw: who it is, both workspaces' files, a refusal, and who it is as a service principal."""
+    return sdk(PROGRAM, PRINCIPAL.name, PRINCIPAL.secret, f"https://{OTHER_HOST}", token_of(OTHER_HOST)).splitlines()
+
+
+def test_the_sdk_signs_in_by_token_and_as_a_service_principal(told: list[str]) -> None:
+    assert told[0] == "admin@emulated.example"
+    assert told[3] == f"{PRINCIPAL.name} 4242424242424240 oauth-m2m"
+
+
+def test_a_token_of_one_workspace_opens_no_other_and_they_see_nothing_of_each_other(told: list[str]) -> None:
+    assert told[1:3] == ["['/Shared/mine'] []", "Invalid access token."]
 
 
 @pytest.mark.parametrize(
@@ -35,23 +57,6 @@ def test_the_sdk_signs_in_by_token_and_as_a_service_principal(sdk: Sdk) -> None:
 def test_a_token_that_is_not_one_is_refused(emulator: Ready, token: str, status: int, code: str, message: str) -> None:
     answered, said = call(emulator, "GET", ME, token=token)
     assert (answered, error(said)) == (status, (code, message))
-
-
-def test_a_token_of_one_workspace_opens_no_other_and_they_see_nothing_of_each_other(sdk: Sdk) -> None:
-    program = """
-        import io, sys
-        from databricks.sdk import WorkspaceClient
-        from databricks.sdk.errors import PermissionDenied
-        from databricks.sdk.service.workspace import ImportFormat
-        mine, theirs = WorkspaceClient(), WorkspaceClient(host=sys.argv[1], token=sys.argv[2])
-        mine.workspace.upload("/Shared/mine", io.BytesIO(b"x"), format=ImportFormat.AUTO)
-        print([each.path for each in mine.workspace.list("/Shared")], [each.path for each in theirs.workspace.list("/Shared")])
-        try:
-            WorkspaceClient(host=sys.argv[1]).current_user.me()
-        except PermissionDenied as error:
-            print(str(error).partition(" Config")[0])
-    """
-    assert sdk(program, f"https://{OTHER_HOST}", token_of(OTHER_HOST)) == "['/Shared/mine'] []\nInvalid access token.\n"
 
 
 def test_a_token_that_a_user_made_is_theirs_until_it_is_deleted(emulator: Ready) -> None:

@@ -228,8 +228,6 @@ def test_a_schedule_that_is_none(emulator: Ready, schedule: Any, said: str) -> N
     assert said in error(answer)[1]
 
 
-def test_calls_that_are_not_there_say_so(emulator: Ready) -> None:  # noqa: F811
-    for method, path in (("GET", "runs/export?run_id=1"), ("POST", "runs/repair")):
-        assert call(emulator, method, f"{JOBS}/{path}", {"run_id": 1} if method == "POST" else None)[0] == 501
-    for path in ("runs/get?run_id=1", "runs/get-output?run_id=1"):
+def test_runs_that_are_not_there_are_told(emulator: Ready) -> None:  # noqa: F811
+    for path in ("runs/get?run_id=1", "runs/get-output?run_id=1", "runs/export?run_id=1"):
         assert error(call(emulator, "GET", f"{JOBS}/{path}")[1]) == ("INVALID_PARAMETER_VALUE", "Run 1 does not exist.")

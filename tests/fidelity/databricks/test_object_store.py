@@ -13,10 +13,15 @@ from mlport.emulation.server import Ready
 KEYS = """
 import os, sys
 os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], os.environ["AWS_DEFAULT_REGION"] = sys.argv[1], sys.argv[2], "us-east-1"
+bucket = "emulated-mlport-state"
+"""
+CLIENT = (
+    KEYS
+    + """
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
-s3, bucket = boto3.client("s3", config=Config(signature_version="s3v4")), "emulated-mlport-state"
+s3 = boto3.client("s3", config=Config(signature_version="s3v4"))
 
 def code(work):
     try:
@@ -24,6 +29,7 @@ def code(work):
     except ClientError as error:
         return error.response["Error"]["Code"]
 """
+)
 BOTO = """
 import requests
 s3.put_object(Bucket=bucket, Key="a b/ü+.txt", Body=b"hello", Metadata={"x": "1"}, ContentType="text/plain")
@@ -99,7 +105,7 @@ def keys(ready: Ready) -> tuple[str, str]:
 
 
 def test_boto3_reads_and_writes_and_is_refused(emulator: Ready, sdk: Sdk, tmp_path: Path) -> None:
-    sdk(KEYS + BOTO, *keys(emulator), str(tmp_path / "large"))
+    sdk(CLIENT + BOTO, *keys(emulator), str(tmp_path / "large"))
 
 
 def test_a_conditional_write_of_obstore_holds_among_threads(emulator: Ready, sdk: Sdk) -> None:
@@ -126,13 +132,13 @@ def test_a_killed_emulator_keeps_all_that_it_answered_for(tmp_path: Path) -> Non
     """
     model = {"catalog_name": "main", "schema_name": "ml", "name": "m"}
     with emulating(tmp_path / "emulator") as emulated:
-        said = run(emulated.ready, KEYS + _flat(before), *keys(emulated.ready)).split()
+        said = run(emulated.ready, CLIENT + _flat(before), *keys(emulated.ready)).split()
         assert call(emulated.ready, "POST", "/api/2.1/unity-catalog/models", model)[0] == 200
         assert call(emulated.ready, "PUT", "/api/2.0/fs/files/Volumes/main/ml/mlport/f", b"x")[0] == 204
         token = call(emulated.ready, "POST", "/api/2.0/token/create", {})[1]["token_value"]
         emulated.kill()
         emulated.start()
-        run(emulated.ready, KEYS + _flat(after), *keys(emulated.ready), *said)
+        run(emulated.ready, CLIENT + _flat(after), *keys(emulated.ready), *said)
         assert call(emulated.ready, "GET", "/api/2.1/unity-catalog/models/main.ml.m", token=token)[1]["owner"] == "admin@emulated.example"
         assert call(emulated.ready, "GET", "/api/2.0/fs/files/Volumes/main/ml/mlport/f")[0] == 200
 

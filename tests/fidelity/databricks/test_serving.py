@@ -20,9 +20,9 @@ GRANTS = "/api/2.1/unity-catalog/permissions"
 
 
 @pytest.fixture(scope="module")
-def ready(emulator: Ready) -> Ready:
+def ready(emulator: Ready, tmp_path_factory: pytest.TempPathFactory) -> Ready:
     """The emulator, with models to serve."""
-    register(emulator)
+    register(emulator, tmp_path_factory.mktemp("models"))
     return emulator
 
 
@@ -173,6 +173,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_update(ready: Ready, served: st
     before = ask(ready, "GET", f"{PATH}/{served}")["config"]
     two = {"served_entities": [entity("blue"), entity("bad", model=BROKEN)], "traffic_config": routes(blue=50, bad=50)}
     ask(ready, "PUT", f"{PATH}/{served}/config", two)
+    ask(ready, "POST", PATH, {"name": "bad-alone", "config": {"served_entities": [entity("bad", model=BROKEN)]}})
     after = settled(ready, served)
     assert after["state"] == {"ready": "READY", "config_update": "UPDATE_FAILED"}
     assert after["config"] == before
@@ -182,7 +183,6 @@ def test_a_model_that_cannot_be_loaded_fails_the_update(ready: Ready, served: st
     logs = ask(ready, "GET", f"{PATH}/{served}/served-models/bad/logs")["logs"]
     assert "No module named 'nowhere'" in logs
     assert predict(ready, served) == (200, {"predictions": [2]})
-    ask(ready, "POST", PATH, {"name": "bad-alone", "config": {"served_entities": [entity("bad", model=BROKEN)]}})
     alone = settled(ready, "bad-alone")
     assert (alone["state"], "config" in alone) == ({"ready": "NOT_READY", "config_update": "UPDATE_FAILED"}, False)
     status, said = predict(ready, "bad-alone")
@@ -205,7 +205,6 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"served_entities": [{"entity_name": MODEL, "entity_version": "1", "max_provisioned_concurrency": 6}]}, "multiple of 4"),
     ({"served_entities": [entity("a", workload_size="Huge")]}, "not one of Small, Medium, Large"),
     ({"served_entities": [entity("a", workload_type="TPU")]}, "workload_type"),
-    ({"served_entities": [entity("a", environment_vars={"K": "{{secrets/s/k}}"})]}, "no secrets"),
     ({"served_entities": [{"name": "a", "external_model": {"name": "gpt", "provider": "openai", "task": "llm/v1/chat"}}]}, "no external models"),
     ({"served_entities": [entity("a", replicas=2)]}, "unknown field 'config.served_entities[0].replicas'"),
     ({"served_entities": [entity("a")], "traffic_config": {"routes": [{"served_model_name": "a"}]}}, "traffic_percentage"),
@@ -236,6 +235,9 @@ def test_names_versions_and_endpoints_that_are_not_there(ready: Ready, served: s
     for model, version in ((MODEL, "9"), ("main.ml.none", "1")):
         status, said = call(ready, "POST", PATH, {"name": "x", "config": {"served_entities": [entity("a", version, model)]}})
         assert (status, error(said)[0]) == (404, "RESOURCE_DOES_NOT_EXIST")
+    secret = entity("a", environment_vars={"K": "{{secrets/s/k}}"})
+    status, said = call(ready, "POST", PATH, {"name": "x", "config": {"served_entities": [secret]}})
+    assert (status, error(said)) == (404, ("RESOURCE_DOES_NOT_EXIST", "Scope s does not exist!"))
     for method, path, body in (
         ("GET", "", None),
         ("DELETE", "", None),

@@ -1,4 +1,7 @@
-"""An endpoint of an emulator that is killed with -9: in the middle of an update, and with rows on their way to the inference table."""
+"""An endpoint of an emulator that is killed with -9: in the middle of an update, and with rows on their way to the inference table.
+
+And one that is deleted just before the emulator is stopped.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aids.databricks.killable import Killable
 from aids.databricks.place import run
+from aids.databricks.process import Emulated, emulating
 from aids.databricks.serving import PATH, WAREHOUSE, ask, entity, predict, register, rows, settled, until
 
 from mlport.emulation.at_work import processes
+from mlport.emulation.server import serve
+from mlport_databricks.emulator import EMULATOR
 
 CAPTURE = {"enabled": True, "catalog_name": "main", "schema_name": "ml", "table_name_prefix": "kept"}
 
@@ -44,30 +49,26 @@ READ = """
 
 
 @pytest.fixture
-def emulated(tmp_path: Path) -> Iterator[Killable]:
-    found = Killable(tmp_path / "emulator")
-    yield found
-    ready = found.start()
-    for each in ask(ready, "GET", PATH)["endpoints"]:
-        ask(ready, "DELETE", f"{PATH}/{each['name']}")
-    until(lambda: not list((tmp_path / "emulator" / "databricks" / "served").glob("w*")))
-    found.kill()
-    until(lambda: not processes(tmp_path / "emulator"))
+def emulated(tmp_path: Path) -> Iterator[Emulated]:
+    with emulating(tmp_path / "emulator") as emulated:
+        yield emulated
 
 
-def test_a_killed_emulator_goes_on(emulated: Killable) -> None:
-    ready = emulated.start()
-    register(ready)
+def test_a_killed_emulator_goes_on(emulated: Emulated, tmp_path: Path) -> None:
+    ready = emulated.ready
+    register(ready, tmp_path / "models")
     config = {"served_entities": [entity("blue")]}
     begun = ask(ready, "POST", PATH, {"name": "kept", "config": config, "ai_gateway": {"inference_table_config": CAPTURE}})
     assert begun["state"] == {"ready": "NOT_READY", "config_update": "IN_PROGRESS"}
     emulated.kill()
-    ready = emulated.start()
+    emulated.start()
+    ready = emulated.ready
     found = settled(ready, "kept")
     assert (found["state"]["ready"], found["id"], found["config"]["config_version"]) == ("READY", begun["id"], 1)
     run(ready, QUERY)
     emulated.kill()  # with the answers given, and their rows in no table yet or in it already
-    ready = emulated.start()
+    emulated.start()
+    ready = emulated.ready
     assert ask(ready, "GET", f"{PATH}/kept")["state"] == {"ready": "READY", "config_update": "NOT_UPDATING"}
     captured = json.loads(run(ready, READ, WAREHOUSE))
     assert [each[:2] for each in captured] == [[f"mine-{number}", "200"] for number in range(5)]
@@ -76,3 +77,14 @@ def test_a_killed_emulator_goes_on(emulated: Killable) -> None:
     assert (json.loads(response), deployment, requester) == ({"predictions": [1]}, "blue", "admin@emulated.example")
     assert predict(ready, "kept")[0] == 200
     until(lambda: len(rows(ready, "SELECT 1 FROM main.ml.kept_payload")) == 6)
+
+
+def test_what_is_deleted_ends_though_the_emulator_is_stopped_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "emulator"
+    with serve({"databricks": EMULATOR}, folder) as ready:
+        register(ready, tmp_path / "models")
+        ask(ready, "POST", PATH, {"name": "short", "config": {"served_entities": [entity("blue")]}})
+        settled(ready, "short")
+        assert processes(folder)
+        ask(ready, "DELETE", f"{PATH}/short")
+    until(lambda: not processes(folder))

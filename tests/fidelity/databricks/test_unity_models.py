@@ -17,7 +17,7 @@ import sys, mlflow, pandas
 from sklearn.linear_model import LogisticRegression
 table = pandas.DataFrame({"a": [0.0, 1.0, 2.0, 3.0]})
 model = LogisticRegression().fit(table, [0, 0, 1, 1])
-mlflow.sklearn.save_model(model, sys.argv[1], signature=mlflow.models.infer_signature(table, model.predict(table)), pip_requirements=[])
+mlflow.sklearn.save_model(model, sys.argv[1], signature=mlflow.models.infer_signature(table, model.predict(table)), pip_requirements=[], serialization_format="cloudpickle")
 mlflow.set_tracking_uri("sqlite:///" + sys.argv[2])
 mlflow.set_registry_uri("databricks-uc")
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,20 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Entry:
-    """A pattern of paths below examples/: run, run and refused with a text, or not run for a reason."""
+    """A pattern of paths below examples/: run, run and refused with a text, or not run for a reason.
+
+    In the text `*` stands for anything. A refusal that comes `sometimes` depends on which of two things happens first.
+    """
 
     pattern: str
     reason: str = ""
     refused: str = ""
     why: str = ""  # of a refusal
+    sometimes: bool = False
+
+    def is_told(self, said: str) -> bool:
+        """Whether an example has told the refusal."""
+        return re.search(".*".join(map(re.escape, self.refused.split("*"))), said) is not None
 
 
 @cache
@@ -25,8 +34,11 @@ def table() -> Sequence[Entry]:
     """In the order in which patterns are tried."""
     found = tomllib.loads(Path(__file__).with_name("table.toml").read_text("utf-8"))
     return [
-        *(Entry(path, refused=each["message"], why=each["why"]) for each in found["refused"] for path in each["examples"]),
-        *(Entry(path) for path in found["run"]["examples"]),
+        *(
+            Entry(path, refused=each["message"], why=each["why"], sometimes=each.get("sometimes", False))
+            for each in found["refused"]
+            for path in each["examples"]
+        ),
         *(Entry(path, reason=each["reason"]) for each in found["absent"] for path in each["examples"]),
         *(Entry(path) for path in found["run"]["examples"]),
     ]

@@ -131,6 +131,16 @@ def test_sending_again_starts_the_lag_anew(store: SqliteStateStore) -> None:
     assert len(vendor.made) == 1
 
 
+def test_where_the_provider_does_it_once_it_is_sent_again_and_not_looked_for(store: SqliteStateStore) -> None:
+    """A look may have to read long listings, and is refused as often as any call."""
+    vendor, journal = Vendor(LAG, idempotent=True, fate="dies after"), Journal(store)
+    with pytest.raises(KilledError):
+        vendor.submit(journal)
+    vendor.down = True
+    assert vendor.submit(journal) == "job-1"
+    assert (len(vendor.made), vendor.down) == (1, True)
+
+
 def test_of_two_that_would_send_again_one_does(store: SqliteStateStore) -> None:
     vendor = Vendor(LAG, fate="dies before")
     with pytest.raises(KilledError):

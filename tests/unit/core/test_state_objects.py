@@ -24,7 +24,7 @@ from mlport.emulation.server import Ready
 from mlport.errors import ConflictError, UnavailableError
 from mlport.spi import ABSENT
 from mlport.state.lease import Lease, acquire
-from mlport.state.objects import ObjectStateStore
+from mlport.state.objects import KNOWN, ObjectStateStore
 
 PROCESSES, STEPS = 8, 6
 COUNT = """
@@ -181,6 +181,35 @@ def test_a_bucket_that_is_not_there_is_not_an_empty_one(emulator: Ready) -> None
     for act in (lambda: store.put("a", b"1"), lambda: list(store.list(""))):
         with pytest.raises(UnavailableError, match="bucket"):
             act()
+
+
+def test_what_was_just_written_is_replaced_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, reads, get = MemoryStore(), [], obstore.get
+    monkeypatch.setattr(obstore, "get", lambda store, name: [reads.append(name), get(store, name)][1])
+    store, other = ObjectStateStore(memory), ObjectStateStore(memory)
+    first = store.put("a", b"1", expect=ABSENT)
+    second = store.put("a", b"2", expect=first)
+    store.put("a", b"3")
+    assert reads == []
+    with pytest.raises(ConflictError):
+        store.put("a", b"4", expect=second)
+    store.put("a", b"5")
+    other.put("a", b"6")
+    reads.clear()
+    store.put("a", b"7")  # refused, for it is not what it was; then done over what the other wrote
+    assert reads == ["a.state"]
+    assert [(key, found.value) for key, found in other.list("")] == [("a", b"7")]
+
+
+def test_only_so_many_objects_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, reads, get = MemoryStore(), [], obstore.get
+    monkeypatch.setattr(obstore, "get", lambda store, name: [reads.append(name), get(store, name)][1])
+    store = ObjectStateStore(memory)
+    for number in range(KNOWN + 1):
+        store.put(f"{number}", b"", expect=ABSENT)
+    store.put("0", b"")
+    store.put(f"{KNOWN}", b"")
+    assert reads == ["0.state"]
 
 
 def test_what_is_none_of_ours_is_refused() -> None:

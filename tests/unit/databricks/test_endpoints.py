@@ -306,8 +306,8 @@ def test_a_creation_that_fails_leaves_no_endpoint(emulator: Ready, client: mlpor
 
     broken = tmp_path / "broken"
     shutil.copytree(classifier, broken)
-    for file in broken.glob("model.*"):
-        file.write_bytes(b"no model")
+    for file in broken.glob("code/*.py"):
+        file.write_text("no model")
     version = client.models.register("broken", broken, trust=True)
     with pytest.raises(ProviderError, match="blue"):
         client.endpoints.create(spec("broken", version))

@@ -14,7 +14,7 @@ from aids.databricks.place import set_faults
 import mlport
 from mlport import Job, JobSpec, State
 from mlport.emulation.server import Ready
-from mlport.errors import JobFailedError, MlportError, NotFoundError
+from mlport.errors import AmbiguousError, ConflictError, JobFailedError, MlportError, NotFoundError
 from mlport.journal import token_for
 from mlport.spi import Query
 from mlport.waiting import wait_until
@@ -72,6 +72,22 @@ def test_a_lost_answer_is_asked_for_again_and_gives_the_same_run(
     job.wait(60)
     name = job.status().name
     assert [status.id for status in client.jobs.list(name=name)] == [job.id]
+
+
+@pytest.mark.parametrize("status", [429, 403])
+def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_was_done(
+    client: mlport.Client, emulator: Ready, tmp_path: Path, status: int
+) -> None:
+    lost = {"match": SUBMIT, "times": 1, "effect": "reset", "when": "after"}
+    hidden = {"match": SUBMIT, "effect": "lag", "seconds": 60}
+    set_faults(emulator, lost, {"match": SUBMIT, "skip": 1, "times": 1, "effect": "error", "status": status}, hidden)
+    with pytest.raises(AmbiguousError):
+        client.jobs.submit(spec(tmp_path), key=tmp_path.name)
+    set_faults(emulator)
+    job = client.jobs.submit(spec(tmp_path), key=tmp_path.name)
+    assert job.wait(60).state is State.SUCCEEDED
+    with pytest.raises(ConflictError):
+        client.jobs.submit(spec(tmp_path, "print('other')"), key=tmp_path.name)
 
 
 def test_a_run_whose_answers_were_all_lost_is_found(

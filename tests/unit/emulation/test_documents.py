@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from mlport.emulation.documents import Documents, Exists
+from mlport.faults import VARIABLE
 
 
 def test_a_restart_finds_documents_and_goes_on_counting(tmp_path: Path) -> None:
@@ -73,4 +78,29 @@ def test_changes_from_many_threads_are_all_kept(tmp_path: Path) -> None:
         thread.join()
     assert documents.get("count", "n") == {"n": 200}
     assert documents.change("count", "absent", lambda body: body) is None
+    documents.close()
+
+
+DIES = """
+import sys
+from pathlib import Path
+from mlport.emulation.documents import Documents
+
+documents = Documents(Path(sys.argv[1]))
+for number in range(4):
+    with documents.together():
+        documents.insert("first kind", str(number), {})
+        documents.insert("second", str(number), {})
+"""
+
+
+@pytest.mark.parametrize(("point", "kept"), [("before-first-kind", 0), ("after-second", 1), ("before-second 3", 2), ("after-second 3", 3)])
+def test_whoever_writes_can_be_killed_before_and_after_each_write(tmp_path: Path, point: str, kept: int) -> None:
+    switch = tmp_path / "die-at"
+    switch.write_text(point)
+    command = [sys.executable, "-c", DIES, str(tmp_path / "documents.db")]
+    died = subprocess.run(command, env={**os.environ, VARIABLE: f"@{switch}"}, check=False)
+    assert (died.returncode, switch.exists()) == (-signal.SIGKILL, False)
+    documents = Documents(tmp_path / "documents.db")
+    assert [len(list(documents.list(kind))) for kind in ("first kind", "second")] == [kept, kept]
     documents.close()

@@ -7,10 +7,11 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
+from functools import cache
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -61,16 +62,17 @@ class Description(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A call with the path's pattern, percent-encoded, and who answers it."""
+    """A call and who answers it."""
 
     verb: str
     template: str
     description: Description
     handler: Handler | None = None
-    pattern: re.Pattern[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "pattern", _pattern(self.template))
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """That of its path, percent-encoded; most are never asked for."""
+        return _pattern(self.template)
 
     @property
     def prefix(self) -> str:
@@ -252,6 +254,7 @@ def _typed(what: str, key: str, text: str) -> Any:
 # ---------------------------------------------------------------- paths
 
 
+@cache
 def _pattern(template: str) -> re.Pattern[str]:
     """`/a/{name}` takes one segment; `/files{path}`, without a slash between, takes all that follows."""
     text, end = "", 0

@@ -49,10 +49,12 @@ class Method:
 
 
 def _folder() -> Path:
-    spec = find_spec("databricks.sdk.service")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("databricks-sdk", name="databricks.sdk")
-    return Path(spec.submodule_search_locations[0])
+    """Where the SDK keeps its services. It is not imported: that would run them all."""
+    spec = find_spec("databricks")
+    for found in (spec.submodule_search_locations or ()) if spec else ():
+        if (folder := Path(found, "sdk", "service")).is_dir():
+            return folder
+    raise ModuleNotFoundError("databricks-sdk", name="databricks.sdk")
 
 
 @cache

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlport.emulation.calls import Call
+from mlport_databricks.emulator.protocol import mlflow_protos
 from mlport_databricks.emulator.protocol.api import Handler, Route, read_json
 from mlport_databricks.emulator.protocol.errors import ApiError, invalid
 
@@ -18,16 +19,14 @@ PATHS = f"{PREFIX}/mlflow/unity-catalog/"
 def routes(handlers: Mapping[str, Handler]) -> Iterator[Route]:
     """Every route of the protos, with the handler of its message's name without `Request`. Raises ValueError for handlers of none."""
     from google.protobuf.message_factory import GetMessageClass
-    from mlflow.protos import databricks_pb2
-    from mlflow.protos.databricks_uc_registry_service_pb2 import UcModelRegistryService
 
     known = set()
-    for method in UcModelRegistryService.DESCRIPTOR.methods:
+    for method in mlflow_protos.registry_methods():
         name = method.input_type.name.removesuffix("Request")
         known.add(name)
         message = Message(GetMessageClass(method.input_type), GetMessageClass(method.output_type))
-        for endpoint in method.GetOptions().Extensions[databricks_pb2.rpc].endpoints:
-            yield Route(endpoint.method, PREFIX + endpoint.path, message, handlers.get(name))
+        for verb, path in mlflow_protos.endpoints(method):
+            yield Route(verb, PREFIX + path, message, handlers.get(name))
     if unknown := handlers.keys() - known:
         raise ValueError(f"no such messages in MLflow's protos: {', '.join(sorted(unknown))}")
 

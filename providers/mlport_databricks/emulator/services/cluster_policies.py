@@ -12,6 +12,7 @@ from mlport_databricks.emulator.place import Place, now_ms
 from mlport_databricks.emulator.protocol.api import Handler, Request
 from mlport_databricks.emulator.protocol.errors import ApiError, invalid, missing
 from mlport_databricks.emulator.services.cluster_rules import POLICIES, POOLS
+from mlport_databricks.emulator.services.policy_families import FAMILIES
 from mlport_databricks.emulator.working.node_types import node_types
 
 Json = dict[str, Any]
@@ -64,11 +65,15 @@ class Kept:
 
     def delete(self, request: Request) -> None:
         _check_admin(request)
-        self._place.documents.delete(self._kind, f"{request.workspace}/{self.get(request)[self._key]}")
+        own = self.get(request)[self._key]
+        self._place.documents.delete(self._kind, f"{request.workspace}/{own}")
+        self._place.permissions.forget(request.workspace, {POLICIES: "cluster-policies", POOLS: "instance-pools"}[self._kind], own)
 
 
 def _policy(request: Request) -> Json:
     given = {name: value for name, value in request.body.items() if name != "policy_id"}
+    if (family := given.get("policy_family_id")) not in (None, *FAMILIES):
+        raise invalid(f"Can't find a policy family with id: {family}.")
     try:
         definition = json.loads(given.get("definition") or "{}")
     except ValueError as error:

@@ -10,7 +10,7 @@ from mlport_databricks.emulator.place import Place
 from mlport_databricks.emulator.protocol.api import Handler, Request
 from mlport_databricks.emulator.protocol.errors import ApiError, invalid
 from mlport_databricks.emulator.protocol.permitted import check_cluster as check_permitted
-from mlport_databricks.emulator.protocol.permitted import check_cluster_creation, sees
+from mlport_databricks.emulator.protocol.permitted import check_cluster_creation, sees_cluster
 from mlport_databricks.emulator.services.cluster_rules import check_cluster
 from mlport_databricks.emulator.working.clusters import USER_REQUEST, with_defaults
 from mlport_databricks.emulator.working.node_types import ZONES, node_types, spark_versions
@@ -27,7 +27,7 @@ def handlers(place: Place) -> Mapping[str, Handler]:
     service = ClustersService(place)
     return {
         "POST /api/2.1/clusters/create": service.create,
-        "GET /api/2.1/clusters/get": lambda request: service.need(request)["body"],
+        "GET /api/2.1/clusters/get": lambda request: service.need(request, "CAN_ATTACH_TO")["body"],
         "GET /api/2.1/clusters/list": service.list,
         "POST /api/2.1/clusters/start": service.start,
         "POST /api/2.1/clusters/restart": service.restart,
@@ -53,10 +53,10 @@ class ClustersService:
     def __init__(self, place: Place) -> None:
         self._place, self._clusters = place, place.clusters
 
-    def need(self, request: Request) -> Json:
-        """The cluster that a call is about. Raises ApiError."""
+    def need(self, request: Request, level: str = "CAN_MANAGE") -> Json:
+        """The cluster that a call is about, if the user may use it so. Raises ApiError."""
         found = self._clusters.need(request.workspace, request.given("cluster_id"))
-        check_permitted(request, found["body"]["creator_user_name"], found["body"]["cluster_id"])
+        check_permitted(self._place, request, found["body"], level)
         return found
 
     def create(self, request: Request) -> Json:
@@ -90,28 +90,31 @@ class ClustersService:
                 return False
         policy, pinned = wanted.get("filter_by.policy_id"), wanted.get("filter_by.is_pinned")
         return (
-            sees(request, body["creator_user_name"])
+            sees_cluster(self._place, request, body)
             and policy in (None, body.get("policy_id"))
             and (pinned is None or (str(pinned).lower() == "true") == found["pinned"])
         )
 
     def start(self, request: Request) -> None:
-        self.need(request)
+        self.need(request, "CAN_RESTART")
         self._clusters.start(request.workspace, request.body["cluster_id"], request.user)
 
     def restart(self, request: Request) -> None:
-        body = self._running(request)
-        self._clusters.change(request.workspace, body["cluster_id"], {"state": "RESTARTING"})
+        body = self._running(request, "CAN_RESTART")
+        self._clusters.change(
+            request.workspace, body["cluster_id"], {"state": "RESTARTING", "spark_context_id": self._clusters.new_context()}
+        )
         self._clusters.happened(request.workspace, body["cluster_id"], "RESTARTING", {"user": request.user})
 
     def delete(self, request: Request) -> None:
-        self.need(request)
+        self.need(request, "CAN_RESTART")
         self._clusters.terminate(request.workspace, request.body["cluster_id"], {**USER_REQUEST, "parameters": {"username": request.user}})
 
     def permanent_delete(self, request: Request) -> None:
         cluster_id = self.need(request)["body"]["cluster_id"]
         self._clusters.remove(request.workspace, cluster_id)
         self._place.libraries.forget(request.workspace, cluster_id)
+        self._place.permissions.forget(request.workspace, "clusters", cluster_id)
         clear(self._clusters.folder(request.workspace, cluster_id))
 
     def edit(self, request: Request) -> None:
@@ -122,7 +125,7 @@ class ClustersService:
             raise ApiError("INVALID_STATE", f"Cluster {known['cluster_id']} is in unexpected state {known['state'].title()}.")
         spec = {name: value for name, value in request.body.items() if name != "cluster_id"}
         check_cluster(self._place, request.workspace, spec)
-        state = {"state": "RESTARTING"} if known["state"] == "RUNNING" else {}
+        state = {"state": "RESTARTING", "spark_context_id": self._clusters.new_context()} if known["state"] == "RUNNING" else {}
         body = {**with_defaults(spec, request.user), **{key: known[key] for key in KEPT if key in known}, "spec": spec, **state}
         self._clusters.replace(request.workspace, known["cluster_id"], body)
         clear(
@@ -154,11 +157,14 @@ class ClustersService:
         body = self.need(request)["body"]
         if not USERS[request.user].is_admin:
             raise ApiError("PERMISSION_DENIED", f"User {request.user} is not an administrator.")
-        self._clusters.change(request.workspace, body["cluster_id"], {"creator_user_name": request.body["owner_username"]})
+        owner = request.body["owner_username"]
+        if self._place.principals.named(request.workspace, "Users", owner) is None:
+            raise invalid(f"The user {owner} does not exist.")
+        self._clusters.change(request.workspace, body["cluster_id"], {"creator_user_name": owner})
 
     def events(self, request: Request) -> Json:
         asked = request.body
-        found = self._clusters.events(request.workspace, self.need(request)["body"]["cluster_id"])
+        found = self._clusters.events(request.workspace, self.need(request, "CAN_ATTACH_TO")["body"]["cluster_id"])
         first, last, kinds = asked.get("start_time", 0), asked.get("end_time", 2**62), asked.get("event_types")
         found = [each for each in found if first <= each["timestamp"] <= last and (not kinds or each["type"] in kinds)]
         if asked.get("order", "DESC") == "ASC":
@@ -169,9 +175,9 @@ class ClustersService:
         more = {"next_page_token": str(begin + size), "next_page": {**following, "offset": begin + size, "limit": size}}
         return {"events": found[begin : begin + size], "total_count": len(found), **(more if len(found) > begin + size else {})}
 
-    def _running(self, request: Request) -> Json:
+    def _running(self, request: Request, level: str = "CAN_MANAGE") -> Json:
         """Raises ApiError (databricks/cli libs/testserver/clusters.go, ClustersResize)."""
-        body: Json = self.need(request)["body"]
+        body: Json = self.need(request, level)["body"]
         if body["state"] != "RUNNING":
             raise ApiError(
                 "INVALID_STATE", f"Cluster {body['cluster_id']} is in unexpected state {body['state'].title()}. Cluster is not running"

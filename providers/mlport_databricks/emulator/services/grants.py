@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from mlport_databricks.emulator.accounts import USERS
 from mlport_databricks.emulator.place import Place
 from mlport_databricks.emulator.protocol.api import Handler, Request
 from mlport_databricks.emulator.protocol.errors import ApiError, invalid
@@ -62,7 +61,7 @@ def update(place: Place, request: Request) -> Json:
     place.grants.require(request.workspace, request.user, "MANAGE", kind, name)
     changes = request.body.get("changes") or []
     for change in changes:
-        _check(kind, name, change)
+        _check(place, request.workspace, kind, name, change)
     for change in changes:
         place.grants.change(request.workspace, kind, name, change["principal"], change.get("add") or (), change.get("remove") or ())
     return {} if request.body.get("omit_permissions_in_response") else get(place, request)
@@ -92,11 +91,11 @@ def _securable(place: Place, request: Request) -> tuple[str, str]:
     return kind, name
 
 
-def _check(kind: str, name: str, change: Json) -> None:
+def _check(place: Place, workspace: str, kind: str, name: str, change: Json) -> None:
     principal, add, remove = change.get("principal"), change.get("add") or [], change.get("remove") or []
     if not principal:
         raise invalid("Missing required field: changes.principal")
-    if principal not in USERS and principal != EVERYBODY:
+    if principal != EVERYBODY and not place.principals.is_there(workspace, principal):
         raise ApiError("PRINCIPAL_DOES_NOT_EXIST", f"Could not find principal with name {principal}")
     if set(add) & set(remove):
         raise invalid(f"Duplicate privileges to add and delete for principal {principal}.")

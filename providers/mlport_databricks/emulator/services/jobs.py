@@ -8,25 +8,15 @@ from typing import Any
 from mlport_databricks.emulator.place import Place, now_ms
 from mlport_databricks.emulator.protocol.api import Handler, Request
 from mlport_databricks.emulator.protocol.errors import invalid
-from mlport_databricks.emulator.protocol.permitted import sees
+from mlport_databricks.emulator.protocol.permitted import sees_job
 from mlport_databricks.emulator.services.job_rules import check_settings, check_token
-from mlport_databricks.emulator.services.runs import before, faults_of, refuse_over_quota, runs_as, token_of
+from mlport_databricks.emulator.services.runs import OVERRIDES, before, faults_of, refuse_over_quota, runs_as, token_of
 from mlport_databricks.emulator.working.jobs import JOBS, job_parameters
 
 Json = dict[str, Any]
 MOST, USUAL = 100, 20  # jobs of a page
 PAGE = 100  # elements of an array in one answer (SDK, get)
 ARRAYS = ("tasks", "job_clusters", "environments", "parameters")
-OVERRIDES = (
-    "jar_params",
-    "notebook_params",
-    "python_params",
-    "python_named_params",
-    "spark_submit_params",
-    "sql_params",
-    "dbt_commands",
-    "pipeline_params",
-)
 MERGED = {"tasks": "task_key", "job_clusters": "job_cluster_key"}  # SDK, update: these arrays are merged by their keys
 
 
@@ -64,7 +54,10 @@ class JobsService:
             "settings": with_defaults(given),
             "hidden_until": faults_of(request.call.befallen)["hidden_until"],
         }
-        self._place.documents.insert(JOBS, f"{request.workspace}/{job_id}", job)
+        with self._place.documents.together():
+            self._place.documents.insert(JOBS, f"{request.workspace}/{job_id}", job)
+            if entries := request.body.get("access_control_list"):
+                self._place.permissions.put(request.workspace, "jobs", job_id, request.user, entries, keep=True)
         return {"job_id": job_id}
 
     def get(self, request: Request) -> Json:
@@ -89,7 +82,7 @@ class JobsService:
             for number, job in self._place.documents.list(JOBS, f"{request.workspace}/")
             if number < begins
             and job["hidden_until"] <= now_ms()
-            and sees(request, job["creator"])
+            and sees_job(self._place, request, job["creator"], job["job_id"])
             and (name is None or job["settings"]["name"].lower() == name.lower())
         ]
         if wanted.get("page_token") is None:
@@ -121,6 +114,7 @@ class JobsService:
     def delete(self, request: Request) -> None:
         job = self._jobs.need(request, request.body["job_id"], "Admin or Owner")
         self._place.documents.delete(JOBS, f"{request.workspace}/{job['job_id']}")
+        self._place.permissions.forget(request.workspace, "jobs", job["job_id"])
         for run in self._place.runs.records.active_of(request.workspace, job["job_id"]):
             self._place.runs.records.cancel(request.workspace, run["run_id"])
 

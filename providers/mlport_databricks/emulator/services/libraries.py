@@ -8,7 +8,7 @@ from typing import Any
 from mlport_databricks.emulator.place import Place
 from mlport_databricks.emulator.protocol.api import Handler, Request
 from mlport_databricks.emulator.protocol.errors import invalid
-from mlport_databricks.emulator.protocol.permitted import check_cluster, sees
+from mlport_databricks.emulator.protocol.permitted import check_cluster, sees_cluster
 from mlport_databricks.emulator.services.cluster_rules import check_libraries
 
 Json = dict[str, Any]
@@ -20,7 +20,7 @@ def handlers(place: Place) -> Mapping[str, Handler]:
 
     def permitted(request: Request) -> str:
         found = place.clusters.need(request.workspace, request.given("cluster_id"))["body"]
-        check_cluster(request, found["creator_user_name"], found["cluster_id"])
+        check_cluster(place, request, found)
         return str(found["cluster_id"])
 
     def install(request: Request) -> None:
@@ -37,7 +37,7 @@ def handlers(place: Place) -> Mapping[str, Handler]:
         return {"cluster_id": cluster_id, "library_statuses": libraries.statuses(request.workspace, cluster_id)}
 
     def all_statuses(request: Request) -> Json:
-        found = [each["body"] for each in place.clusters.all(request.workspace) if sees(request, each["body"]["creator_user_name"])]
+        found = [each["body"] for each in place.clusters.all(request.workspace) if sees_cluster(place, request, each["body"])]
         statuses = [
             {"cluster_id": body["cluster_id"], "library_statuses": libraries.statuses(request.workspace, body["cluster_id"])}
             for body in found

@@ -1,4 +1,4 @@
-"""Runs: one-time ones and those of jobs, asked for, listed, canceled and deleted. `export` and `repair` are not there."""
+"""Runs: one-time ones and those of jobs, asked for, listed, repaired, exported, canceled and deleted."""
 
 from __future__ import annotations
 
@@ -10,15 +10,26 @@ from mlport_databricks.emulator.accounts import USERS
 from mlport_databricks.emulator.place import Place, now_ms
 from mlport_databricks.emulator.protocol.api import Handler, Request
 from mlport_databricks.emulator.protocol.errors import ApiError, invalid
-from mlport_databricks.emulator.protocol.permitted import check_cluster_creation, check_job, sees
-from mlport_databricks.emulator.services import run_answers
+from mlport_databricks.emulator.protocol.permitted import VIEW, check_cluster_creation, check_job, sees_job
+from mlport_databricks.emulator.services import run_answers, run_exports
 from mlport_databricks.emulator.services.job_rules import check_settings, check_token
-from mlport_databricks.emulator.working.run_records import Found, attempts_of
+from mlport_databricks.emulator.working.repairs import entry, repair
+from mlport_databricks.emulator.working.run_records import Found
 
 Json = dict[str, Any]
 MOST, USUAL = 25, 20  # runs of a page
 PAGE = 100  # elements of an array in one answer (SDK, get_run)
 SETTINGS = ("tasks", "environments", "environment_variables", "timeout_seconds", "queue", "run_name")
+OVERRIDES = (
+    "jar_params",
+    "notebook_params",
+    "python_params",
+    "python_named_params",
+    "spark_submit_params",
+    "sql_params",
+    "dbt_commands",
+    "pipeline_params",
+)
 NOT_OF_TASK = (
     "Retrieving the output of runs with multiple tasks is not supported. Please retrieve the output of each individual task run instead."
 )
@@ -36,6 +47,8 @@ def handlers(place: Place) -> Mapping[str, Handler]:
         "POST /api/2.2/jobs/runs/cancel": service.cancel,
         "POST /api/2.2/jobs/runs/cancel-all": service.cancel_all,
         "POST /api/2.2/jobs/runs/delete": service.delete,
+        "POST /api/2.2/jobs/runs/repair": service.repair,
+        "GET /api/2.2/jobs/runs/export": service.export,
     }
 
 
@@ -77,7 +90,7 @@ class RunsService:
         answer = run_answers.whole_run(found)
         repeated = run_answers.iterations(found)
         if request.given("include_history"):
-            answer["repair_history"] = [_original(found.run, answer)]
+            answer["repair_history"] = [*found.run.get("history", ()), entry(found.run)]
         return _paged({**answer, **({"iterations": repeated} if repeated else {})}, request.given("page_token"))
 
     def get_output(self, request: Request) -> Json:
@@ -85,6 +98,20 @@ class RunsService:
         if found.attempt is None:
             raise invalid(NOT_OF_TASK)
         return run_answers.output(found, self._records.folder(found.attempt))
+
+    def export(self, request: Request) -> Json:
+        found = self._find(request)
+        folder = self._records.folder(found.attempt or {"run_id": 0})
+        return run_exports.exported(found, folder, request.arguments.get("views_to_export", "CODE"))
+
+    def repair(self, request: Request) -> Json:
+        given = request.body
+        found = self._find(request, "Admin or Manage Run or Owner")
+        if found.attempt is not None:
+            raise invalid(f"Run {given['run_id']} is a task run; only job runs can be repaired.")
+        job = self._place.documents.get("jobs", f"{request.workspace}/{found.run['job_id']}")
+        overrides = {name: given[name] for name in OVERRIDES if given.get(name)}
+        return {"repair_id": repair(self._place, self._records, found.run, job, given, overrides)}
 
     def list(self, request: Request) -> Json:
         wanted = request.arguments
@@ -108,7 +135,7 @@ class RunsService:
         first, last = wanted.get("start_time_from", 0), wanted.get("start_time_to", 2**62)
         return (
             run["hidden_until"] <= now_ms()
-            and sees(request, run["user"])
+            and sees_job(self._place, request, run["user"], run["job_id"])
             and wanted.get("job_id") in (None, run["job_id"])
             and wanted.get("run_type") in (None, run["run_type"])
             and not (wanted.get("active_only") and not active)
@@ -117,7 +144,7 @@ class RunsService:
         )
 
     def cancel(self, request: Request) -> None:
-        found = self._find(request)
+        found = self._find(request, "Admin or Manage Run or Owner")
         if (found.attempt or found.run)["ended"] is None:
             self._records.cancel(request.workspace, request.body["run_id"])
 
@@ -126,25 +153,25 @@ class RunsService:
         if job_id is None and not queued_only:
             raise invalid("Either job_id or all_queued_runs must be set.")
         if job_id is not None:
-            self._place.jobs.need(request, job_id)
+            self._place.jobs.need(request, job_id, "Admin or Manage Run or Owner")
         for run in self._records.all(request.workspace):
             if (
                 run["ended"] is None
                 and job_id in (None, run["job_id"])
-                and sees(request, run["user"])
+                and sees_job(self._place, request, run["user"], run["job_id"])
                 and not (queued_only and run["phase"] != "QUEUED")
             ):
                 self._records.cancel(request.workspace, run["run_id"])
 
     def delete(self, request: Request) -> None:
-        found = self._find(request)
+        found = self._find(request, "Admin or Owner")
         if found.attempt is not None:
             raise invalid(f"Run {request.body['run_id']} is a task run; only job runs can be deleted.")
         self._records.delete(found.run)
 
-    def _find(self, request: Request) -> Found:
+    def _find(self, request: Request, needed: str = VIEW) -> Found:
         found = self._records.find(request.workspace, request.given("run_id"))
-        check_job(request, found.run["user"], found.run["job_id"])
+        check_job(self._place, request, found.run["user"], found.run["job_id"], needed)
         return found
 
 
@@ -202,13 +229,6 @@ def _limit(given: int | None, *, most: int, usual: int = USUAL) -> int:
 
 def _new_cluster(task: Json) -> bool:
     return bool((task.get("for_each_task") or {"task": task})["task"].get("new_cluster"))
-
-
-def _original(run: Json, answer: Json) -> Json:
-    """The only item of the history of a run that cannot be repaired."""
-    ids = [attempt["run_id"] for attempt in attempts_of(run)]
-    times = {"start_time": answer["start_time"], "end_time": answer["end_time"]}
-    return {"type": "ORIGINAL", **times, "state": answer["state"], "status": answer["status"], "task_run_ids": ids}
 
 
 def _paged(answer: Json, token: str | None) -> Json:

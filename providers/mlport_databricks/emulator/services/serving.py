@@ -121,6 +121,7 @@ class ServingEndpoints:
         pending = checked(config, current, version, request.user, now_ms())
         for entity in pending["served_entities"]:
             model_source.check(self._place, request.workspace, request.user, entity["entity_name"], entity["entity_version"])
+            self._place.secrets.resolved(request.workspace, request.user, entity.get("environment_vars", {}))
         return pending
 
     def _gateway(self, request: Request, name: str, sent: Json | None, before: Json | None) -> Json | None:

@@ -209,7 +209,8 @@ def _path(place: Place, request: Request, path: str, *, writes: bool = False) ->
     parts = inner.split("/")
     user = USERS[request.user]
     is_others = parts[0] == "Users" and (len(parts) < 2 or parts[1] != user.name)
-    if not user.is_admin and (is_others and (writes or len(parts) > 1)):
+    is_closed = not user.is_admin and is_others and (writes or len(parts) > 1)
+    if is_closed and not place.permissions.opens(request.workspace, user.name, found, "CAN_EDIT" if writes else "CAN_READ"):
         raise ApiError(
             "PERMISSION_DENIED", f"{user.name} does not have Manage permissions on /{inner}. Please contact the owner or an administrator."
         )

@@ -16,7 +16,7 @@ EVERYBODY = "account users"
 
 
 class Grants:
-    """Privileges by securable and principal. An administrator and an owner may do everything.
+    """Privileges by securable and principal; those of a group are its members'. An administrator and an owner may do everything.
 
     `kind` is catalog, schema, volume, table or model; a privilege is spelt as in the API, such as USE_CATALOG or EXECUTE.
     """
@@ -44,11 +44,16 @@ class Grants:
     def has(self, workspace: str, user: str, privileges: Iterable[str], kind: str, full_name: str) -> bool:
         """Whether the user has one of the privileges, or all of them, on the securable or on what it is in; or owns one of them."""
         wanted = {*privileges, "ALL_PRIVILEGES"}
-        return USERS[user].is_admin or any(
-            wanted & set(self.of(workspace, each, name).get(user, ())) | wanted & set(self.of(workspace, each, name).get(EVERYBODY, ()))
-            or (self._place.unity.get(workspace, each, name) or {}).get("owner") == user
-            for each, name in lineage(kind, full_name)
-        )
+        if USERS[user].is_admin:
+            return True
+        who = {user, EVERYBODY, *self._place.principals.groups(workspace, user)}
+        for each, name in lineage(kind, full_name):
+            given = self.of(workspace, each, name)
+            if any(wanted & set(given.get(principal, ())) for principal in who):
+                return True
+            if (self._place.unity.get(workspace, each, name) or {}).get("owner") in who - {EVERYBODY}:
+                return True
+        return False
 
     def of(self, workspace: str, kind: str, full_name: str) -> Mapping[str, list[str]]:
         """What was granted on this securable itself: privileges by principal."""

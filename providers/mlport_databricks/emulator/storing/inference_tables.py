@@ -4,7 +4,8 @@ A row is in a spool file before the answer leaves, and is moved from there to it
 and shows none twice. It is shown `LAG` seconds later, or after the seconds of the fault "lag" of the call.
 
 Columns, their order and words are those of a table that Databricks made, as `SHOW CREATE TABLE` printed it in a public repository;
-those of system.serving are of https://docs.databricks.com/aws/en/admin/system-tables/model-serving-cost and public queries.
+of system.serving those are certain that the SQL of the vendor's own dashboard reads
+(https://docs.databricks.com/aws/en/admin/system-tables/model-serving-cost): the other columns, and every type, are guesses.
 """
 
 from __future__ import annotations

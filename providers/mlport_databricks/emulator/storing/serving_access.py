@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlport.emulation.documents import Exists
 from mlport_databricks.emulator.accounts import USERS
 from mlport_databricks.emulator.protocol.errors import ApiError, invalid
+from mlport_databricks.emulator.storing.principals import ADMINS
 
 if TYPE_CHECKING:
     from mlport_databricks.emulator.place import Place
@@ -23,14 +24,13 @@ VIEW, QUERY, MANAGE = "CAN_VIEW", "CAN_QUERY", "CAN_MANAGE"
 LEVELS: Mapping[str, str] = {MANAGE: "Can Manage", QUERY: "Can Query", VIEW: "Can View"}
 ORDER = (VIEW, QUERY, MANAGE)
 PRINCIPALS = ("user_name", "group_name", "service_principal_name")
-EVERYBODY, ADMINS = "users", "admins"
 
 
 class Access:
     """The levels of one place."""
 
     def __init__(self, place: Place) -> None:
-        self._documents = place.documents
+        self._documents, self._principals = place.documents, place.principals
 
     def given(self, workspace: str, endpoint: str) -> Mapping[str, Mapping[str, str]]:
         return self._documents.get(KIND, f"{workspace}/{endpoint}") or {}
@@ -41,7 +41,8 @@ class Access:
             return MANAGE
         given = self.given(workspace, endpoint["id"])
         levels = [given.get(kind, {}).get(user, "") for kind in ("user_name", "service_principal_name")]
-        levels.append(given.get("group_name", {}).get(EVERYBODY, ""))
+        groups = given.get("group_name")
+        levels += [groups.get(group, "") for group in self._principals.groups(workspace, user)] if groups else []
         return max(levels, key=lambda level: ORDER.index(level) if level else -1)
 
     def require(self, workspace: str, user: str, endpoint: Json, level: str) -> None:

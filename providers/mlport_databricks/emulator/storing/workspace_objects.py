@@ -52,9 +52,25 @@ class WorkspaceObjects:
         with self._documents.together():
             found = self._documents.get("workspace", name)
             if found is None:
-                found = {"id": FIRST_ID + self._documents.next_number("workspace objects")}
+                found = {"id": FIRST_ID + self._documents.next_number("workspace objects"), "path": name.partition("/")[2]}
                 self._documents.insert("workspace", name, found)
         return found
+
+    def number(self, workspace: str, path: Path) -> int | None:
+        """Its id, None if nobody has asked for it yet."""
+        kept = self._documents.get("workspace", self._name(workspace, path))
+        return int(kept["id"]) if kept else None
+
+    def find(self, workspace: str, number: str) -> Path | None:
+        """The file or folder with this id, whether or not it is still there."""
+        for _, kept in self._documents.list("workspace", f"{workspace}/"):
+            if str(kept["id"]) == number:
+                return self._files.root(workspace, "/Workspace") / str(kept["path"])
+        return None
+
+    def kind(self, workspace: str, path: Path) -> str:
+        """What the permissions API calls its like: directories, notebooks or files."""
+        return "directories" if path.is_dir() else "notebooks" if self.notebook(workspace, path) else "files"
 
     def told(self, workspace: str, path: Path, shown: str) -> Json:
         """An ObjectInfo."""

@@ -46,7 +46,7 @@ class Clusters:
         body = {
             **with_defaults(spec, user),
             "cluster_id": cluster_id,
-            "spark_context_id": crc32(cluster_id.encode()),
+            "spark_context_id": self.new_context(),
             "creator_user_name": user,
             "cluster_source": source,
             "state": "PENDING",
@@ -109,8 +109,13 @@ class Clusters:
             raise ApiError("INVALID_STATE", f"Cluster {cluster_id} was launched to run a job and cannot be started.")
         if found["body"]["state"] != "TERMINATED":
             return
-        self.change(workspace, cluster_id, {"state": "PENDING", "state_message": "", "start_time": self._now(), "terminated_time": 0})
+        begun = {"start_time": self._now(), "terminated_time": 0, "spark_context_id": self.new_context()}
+        self.change(workspace, cluster_id, {"state": "PENDING", "state_message": "", **begun})
         self.happened(workspace, cluster_id, "STARTING", {"user": user})
+
+    def new_context(self) -> int:
+        """The `spark_context_id` of a cluster that begins anew: what belongs to the one before has ended."""
+        return crc32(f"context {self._place.documents.next_number('spark contexts')}".encode())
 
     def terminate(self, workspace: str, cluster_id: str, reason: Json) -> None:
         """Begin its end; one that is ending or has ended stays as it is."""

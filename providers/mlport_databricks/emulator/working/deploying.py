@@ -36,6 +36,7 @@ class Deploying:
         self._lock = threading.Lock()
         self._swept = 0.0
         self._pool = ThreadPoolExecutor(THREADS, "deploying")
+        place.at_end(self._leave)  # after what follows: servers go on without the emulator, but not those of endpoints that are gone
         place.at_end(lambda: self._pool.shutdown(wait=True, cancel_futures=True))
         place.chore(self.look)
         place.chore(self.sweep)
@@ -103,6 +104,13 @@ class Deploying:
         if time.monotonic() - self._swept < SWEEP:
             return
         self._swept = time.monotonic()
+        for endpoint in self._end_unneeded():
+            for entity in _entities(endpoint["config"]):
+                if entity["scale_to_zero_enabled"]:
+                    self._rest(entity["worker"])
+
+    def _end_unneeded(self) -> list[Json]:
+        """Begin to end the servers that no endpoint needs, and forget those that have ended. The endpoints that there are."""
         begun = list(self._servers.names())  # before the endpoints are read: a server is begun only after its endpoint names it
         endpoints = [body for _, body in self._place.documents.list(ENDPOINTS)]
         needed = {worker for endpoint in endpoints for worker in _workers(endpoint)}
@@ -112,15 +120,15 @@ class Deploying:
                 self._asked.pop(worker, None)
         named = {each["worker"] for body in endpoints for part in ("config", "pending") for each in _entities(body[part])}
         self._servers.forget(named | needed)
-        for endpoint in endpoints:
-            for entity in _entities(endpoint["config"]):
-                if entity["scale_to_zero_enabled"]:
-                    self._rest(entity["worker"])
+        return endpoints
 
     def _rest(self, worker: str) -> None:
         last, idle = self._asked.setdefault(worker, (time.monotonic(), IDLE))
         if time.monotonic() - last > idle and self._servers.state(worker) == "ready":
             self._servers.sleep(worker)
+
+    def _leave(self) -> None:
+        self._end_unneeded()
 
     # ---------------------------------------------------------------- states
 

@@ -43,7 +43,7 @@ class Jobs:
         job = self._place.documents.get(JOBS, f"{request.workspace}/{job_id}")
         if job is None:
             raise invalid(f"Job {job_id} does not exist.")
-        check_job(request, job["creator"], job_id, needed)
+        check_job(self._place, request, job["creator"], job_id, needed)
         return job
 
     def begin(

@@ -43,8 +43,9 @@ class Libraries:
 
     def uninstall(self, workspace: str, cluster_id: str, libraries: list[Json]) -> None:
         """They stay until the cluster is restarted."""
+        running = self._clusters.need(workspace, cluster_id)["body"]["spark_context_id"]
         for library in libraries:
-            change = {"status": "UNINSTALL_ON_RESTART"}
+            change = {"status": "UNINSTALL_ON_RESTART", "spark_context_id": running}
             self._place.documents.change(LIBRARIES, _name(workspace, cluster_id, library), lambda known, change=change: {**known, **change})  # type: ignore[misc]
 
     def statuses(self, workspace: str, cluster_id: str) -> list[Json]:
@@ -72,6 +73,22 @@ class Libraries:
             if each["status"] in ("PENDING", "INSTALLING"):
                 given_up = partial(self._change, each["name"], {"status": "FAILED", "messages": ["The emulator failed; its log says why."]})
                 self._place.tries(each["name"], partial(self._advance, each), given_up)
+            elif each["status"] == "UNINSTALL_ON_RESTART":
+                self._place.tries(each["name"], partial(self._uninstall, each))
+
+    def _uninstall(self, each: Json) -> None:
+        """After a restart it is gone, and the others are installed anew."""
+        cluster = self._clusters.find(each["workspace"], each["cluster_id"])
+        if cluster is None or cluster["body"]["spark_context_id"] == each["spark_context_id"]:
+            return
+        where = f"{each['workspace']}/{each['cluster_id']}/"
+        with self._place.documents.together():
+            self._place.documents.delete(LIBRARIES, each["name"])
+            for _, other in list(self._place.documents.list(LIBRARIES, where)):
+                if other["status"] == "INSTALLED":
+                    number = self._place.documents.next_number("installations")
+                    self._change(other["name"], {"status": "PENDING", "number": number})
+        task_commands.clear(self._clusters.folder(each["workspace"], each["cluster_id"]))
 
     def _advance(self, each: Json) -> None:
         cluster = self._clusters.find(each["workspace"], each["cluster_id"])

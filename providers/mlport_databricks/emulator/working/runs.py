@@ -141,31 +141,25 @@ class Runs:
     def _advance_each(self, run: Json, task: Json, spec: Json) -> None:
         """A for-each task: so many iterations at once as its concurrency says."""
         attempt, known = task["attempts"][-1], self._known(run, task)
-        if "iterations" not in task:
-            try:
-                task["iterations"] = [{"input": element, "attempts": [], "outcome": None} for element in inputs_of(spec, known)]
-            except TaskRefused as refusal:
-                self._close(attempt, refusal.outcome)
-                task["outcome"] = refusal.outcome
-                return
-            attempt.update(phase="RUNNING", started=self._now())
+        try:
+            self._open_each(task, spec, known)
+        except TaskRefused as refusal:
+            self._close(attempt, refusal.outcome)
+            task["outcome"] = refusal.outcome
+            return
         stop = run["stop"] or ("canceled" if self.records.is_canceled(run["workspace"], attempt["run_id"]) else None)
         free = int(spec["for_each_task"].get("concurrency", 1)) - sum(
-            bool(each["attempts"]) and not each["outcome"] for each in task["iterations"]
+            not each["outcome"] and not _waits(each) for each in task["iterations"]
         )
         for number, each in enumerate(task["iterations"]):
-            if each["outcome"] is not None:
-                continue
-            if not each["attempts"]:
+            if each["outcome"] is None and _waits(each):
                 if stop:
                     each["outcome"] = STOPS[stop]
-                    continue
-                if free <= 0:
-                    continue
-                free -= 1
-                first = self.records.attempt(run["workspace"], run["run_id"], task["key"], number)
-                each["attempts"] = [{**first, "phase": "PENDING", "began": self._now()}]
-                self.records.save(run)  # its id is known from now on
+                elif free > 0:
+                    free -= 1
+                    self._begin_iteration(run, task, number, each)
+            if each["outcome"] is not None or _waits(each):
+                continue
             self._advance_unit(run, task, each, spec["for_each_task"]["task"], {**known, **task_values.of_input(each["input"])}, stop)
         if all(each["outcome"] for each in task["iterations"]):
             outcome = STOPS[stop] if stop else task_states.of_iterations([each["outcome"] for each in task["iterations"]])
@@ -173,6 +167,20 @@ class Runs:
             task["outcome"] = outcome
         elif stop:
             attempt["phase"] = "TERMINATING"
+
+    def _open_each(self, task: Json, spec: Json, known: Mapping[str, str]) -> None:
+        """Its iterations, which a repair finds there already. Raises TaskRefused."""
+        if "iterations" not in task:
+            task["iterations"] = [{"input": element, "attempts": [], "outcome": None} for element in inputs_of(spec, known)]
+        if task["attempts"][-1]["started"] is None:
+            task["attempts"][-1].update(phase="RUNNING", started=self._now())
+
+    def _begin_iteration(self, run: Json, task: Json, number: int, each: Json) -> None:
+        before = each["attempts"][-1] if each["attempts"] else None
+        first = self.records.attempt(run["workspace"], run["run_id"], task["key"], number, before)
+        each["attempts"].append({**first, "first": first["number"], "phase": "PENDING", "began": self._now()})
+        each["waits"] = False
+        self.records.save(run)  # its id is known from now on
 
     def _known(self, run: Json, task: Json) -> dict[str, str]:
         """The values that the parameters of a task may refer to, but those of one attempt."""
@@ -206,7 +214,8 @@ class Runs:
         following = self.records.attempt(run["workspace"], run["run_id"], task["key"], iteration, attempt)
         pause = int(spec.get("min_retry_interval_millis", 0))
         due = (attempt["started"] or attempt["began"]) + pause
-        unit["attempts"].append({**following, "phase": "PENDING", "began": self._now(), "not_before": due})
+        begun = {"first": attempt.get("first", 0), "phase": "PENDING", "began": self._now(), "not_before": due}
+        unit["attempts"].append({**following, **begun})
         self.records.save(run)
 
     def _begin(self, run: Json, unit: Json, spec: Json, known: Mapping[str, str], stop: str | None) -> None:
@@ -236,6 +245,8 @@ class Runs:
         manifest["preempt"] = _preempted(run, attempt, cluster)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write(folder / "attempt.json", manifest)
+        if "notebook_task" in settled:
+            task_commands.keep_notebook(self._place, run, settled["notebook_task"]["notebook_path"], folder)
         work = JobSpec(name="task-run", entrypoint=("python", "-I", "-S", task_commands.ATTEMPT, str(folder)), compute=SHARE)
         attempt["engine"] = self._place.engine.jobs.submit(work, key=f"{run['workspace']}/{attempt['run_id']}").id
 
@@ -347,12 +358,17 @@ class Runs:
             self._clusters.terminate(run["workspace"], attempt["cluster_id"], reason)
 
 
+def _waits(iteration: Json) -> bool:
+    """Whether it is yet to begin: for the first time, or anew in a repair."""
+    return not iteration["attempts"] or iteration.get("waits", False)
+
+
 def _again(spec: Json, attempt: Json) -> bool:
     """Whether there is to be another attempt (SDK: max_retries, retry_on_timeout)."""
     most = int(spec.get("max_retries", 0))
     timed_out = attempt["outcome"]["result"] == "TIMEDOUT"
     wanted = bool(spec.get("retry_on_timeout")) if timed_out else task_states.unsuccessful(attempt["outcome"])
-    return wanted and (most < 0 or attempt["number"] < most)
+    return wanted and (most < 0 or attempt["number"] - attempt.get("first", 0) < most)
 
 
 def _preempted(run: Json, attempt: Json, cluster: Json | None) -> float | None:

@@ -103,7 +103,11 @@ class Servers:
             print("The emulator serves it with the packages of its own environment; nothing was installed.", file=log)
         names = ["--model", entity["entity_name"], "--model-version", entity["entity_version"]]
         argv = [sys.executable, "-m", "mlport.serving", str(folder / "model"), "--host", "127.0.0.1", "--port", "0", *names]
-        env = {**self._surroundings(folder), **entity.get("environment_vars", {})}
+        try:
+            own = self._place.secrets.resolved(workspace, entity["creator"], entity.get("environment_vars", {}))
+        except ApiError as error:
+            raise Failed(error.message) from error
+        env = {**self._surroundings(folder), **own}
         spec = folder / "server.json"
         spec.touch(mode=0o600)
         spec.write_text(json.dumps({"argv": argv, "env": env, "folder": str(folder / "work")}), "utf-8")
@@ -151,9 +155,11 @@ class Servers:
 
     def _begin(self, kept: Json) -> None:
         name, folder = kept["name"], self.folder(kept["name"])
-        folder.joinpath("state.json").unlink(missing_ok=True)
+        key, jobs = f"{name} {kept['lives']}", self._place.containers.jobs
+        if jobs.find(key) is None:  # or it is that of a keeper which an emulator has begun that was killed before it noted so
+            folder.joinpath("state.json").unlink(missing_ok=True)
         spec = JobSpec(name="server", entrypoint=("python", "-I", "-S", KEEPER, str(folder)), compute=SHARE)
-        job = self._place.containers.jobs.submit(spec, key=f"{name} {kept['lives']}").id
+        job = jobs.submit(spec, key=key).id
         self._place.documents.change(KIND, name, lambda now: {**now, "job": job, "lives": kept["lives"] + 1})
 
     # ---------------------------------------------------------------- while it serves

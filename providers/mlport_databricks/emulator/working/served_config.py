@@ -22,7 +22,6 @@ SIZES: Mapping[str, tuple[int, int]] = {"Small": (4, 4), "Medium": (8, 16), "Lar
 STEP = 4  # of provisioned concurrency: "must be a multiple of 4", docs.databricks.com, create-manage-serving-endpoints
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _ENDPOINT = re.compile(r"[A-Za-z0-9_-]{1,63}")
-_SECRET = re.compile(r"\{\{\s*secrets/")
 _SENT = (
     "environment_vars",
     "instance_profile_arn",
@@ -100,9 +99,6 @@ def _entity(sent: Json, creator: str, moment: int) -> Json:
     if not _NAME.fullmatch(name):
         raise invalid(f"Served entity name '{name}' is invalid: it can consist of alphanumeric characters, dashes, and underscores.")
     _check_size(name, sent)
-    for variable, value in sent.get("environment_vars", {}).items():
-        if _SECRET.search(value):
-            raise invalid(f"environment_vars.{variable}: the emulator has no secrets.")
     return {
         "name": name,
         "entity_name": full_name,

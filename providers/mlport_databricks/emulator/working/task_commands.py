@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlport.emulation import mounts
+from mlport_databricks.emulator.protocol.errors import ApiError
 from mlport_databricks.emulator.storing.files import OutsideError
 from mlport_databricks.emulator.working.node_types import runtime
 from mlport_databricks.emulator.working.task_states import refused
@@ -46,22 +47,31 @@ def attempt(place: Place, run: Json, spec: Json, folder: Path, libraries: Path, 
     if reason := mounts.available():
         raise TaskRefused(refused("FEATURE_DISABLED", f"The emulator cannot run tasks: {reason}", "INTERNAL_ERROR"))
     argv, own = _program(place, run, spec, folder, libraries)
-    environment = {
-        **_surroundings(folder / "work"),
-        **place.environment_of(run["workspace"], run["user"]),
-        "DATABRICKS_RUNTIME_VERSION": _runtime(run, spec, cluster),
-        "PYTHONPATH": str(libraries),
-        **((cluster or {}).get("spark_env_vars") or {}),
-        **own,
-    }
+    environment = {**_variables_of(place, run["workspace"], run["user"], folder, libraries, cluster), **own}
     binds = binds_of(place, run["workspace"])
     return {
         "setup": [install_command(libraries, wanted, binds) for wanted in _libraries(run, spec)],
         "setup_env": installing(),
         "argv": mounts.command(binds, argv),
-        "env": environment,
+        "env": {"DATABRICKS_RUNTIME_VERSION": _serverless(run, spec), **environment},
         "folder": str(folder / "work"),
         "timeout": float(spec["timeout_seconds"]) if spec.get("timeout_seconds") else None,
+        "preempt": None,
+        "grace": GRACE,
+    }
+
+
+def context(place: Place, workspace: str, user: str, folder: Path, libraries: Path, cluster: Json) -> Json:
+    """What attempt.json says for an execution context on a cluster. Raises TaskRefused."""
+    if reason := mounts.available():
+        raise TaskRefused(refused("FEATURE_DISABLED", f"The emulator cannot run commands: {reason}", "INTERNAL_ERROR"))
+    return {
+        "setup": [],
+        "setup_env": {},
+        "argv": mounts.command(binds_of(place, workspace), [sys.executable, str(PROGRAMS / "repl.py"), str(folder)]),
+        "env": _variables_of(place, workspace, user, folder, libraries, cluster),
+        "folder": str(folder / "work"),
+        "timeout": None,
         "preempt": None,
         "grace": GRACE,
     }
@@ -138,6 +148,12 @@ def _notebook(place: Place, run: Json, named: str) -> str:
     raise TaskRefused(refused("RESOURCE_NOT_FOUND", said))
 
 
+def keep_notebook(place: Place, run: Json, named: str, folder: Path) -> None:
+    """Its source as it is now, for an export. Raises TaskRefused."""
+    source = place.files.path_of(run["workspace"], _notebook(place, run, named))
+    shutil.copyfile(source, folder / "notebook_source")
+
+
 def workspace_path(named: str) -> str:
     """A path as the file system has it: `/Users/a` is `/Workspace/Users/a`.
 
@@ -164,9 +180,31 @@ def _surroundings(home: Path) -> dict[str, str]:
     return {**kept, "PATH": binaries, "HOME": str(home), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _runtime(run: Json, spec: Json, cluster: Json | None) -> str:
-    if cluster is not None:
-        return runtime(cluster["spark_version"])
+def _cluster_variables(place: Place, workspace: str, cluster: Json | None) -> dict[str, str]:
+    """Those of a cluster's spec, with the secrets that they name. Raises TaskRefused; its words but the first sentence are a guess."""
+    if cluster is None:
+        return {}
+    try:
+        return place.secrets.resolved(workspace, cluster["creator_user_name"], cluster.get("spark_env_vars") or {})
+    except ApiError as error:
+        said = f"Cluster '{cluster['cluster_id']}' was terminated. Reason: SECRET_RESOLUTION_ERROR (CLIENT_ERROR). {error.message}"
+        raise TaskRefused(refused("CLUSTER_ERROR", said)) from error
+
+
+def _variables_of(place: Place, workspace: str, user: str, folder: Path, libraries: Path, cluster: Json | None) -> dict[str, str]:
+    """What a program of this user finds on a cluster, or without one."""
+    version = {"DATABRICKS_RUNTIME_VERSION": runtime(cluster["spark_version"])} if cluster else {}
+    return {
+        **_surroundings(folder / "work"),
+        **place.environment_of(workspace, user),
+        **version,
+        "PYTHONPATH": str(libraries),
+        **_cluster_variables(place, workspace, cluster),
+    }
+
+
+def _serverless(run: Json, spec: Json) -> str:
+    """The runtime of a task that has no cluster."""
     environment = _environment(run, spec)
     return SERVERLESS.format(version=environment.get("environment_version") or environment.get("client") or "4")
 

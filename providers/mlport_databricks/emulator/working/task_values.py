@@ -40,7 +40,7 @@ def of_job(run: Json, host: str, workspace_id: str) -> dict[str, str]:
         "job.id": str(run["job_id"]),
         "job.name": run["name"],
         "job.run_id": str(run["run_id"]),
-        "job.repair_count": "0",
+        "job.repair_count": str(len(run.get("history", ()))),
         "job.trigger.type": run["trigger"].lower(),
         "workspace.id": workspace_id,
         "workspace.url": f"https://{host}",

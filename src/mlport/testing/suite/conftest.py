@@ -13,7 +13,10 @@ import pytest
 import mlport
 from mlport import Capability, Endpoint, Job, JobSpec, ModelVersion
 from mlport.errors import NotFoundError
+from mlport.scheduling.stored import StoredSchedules
 from mlport.testing import programs
+from mlport.testing.beside import MARK, Beside
+from mlport.testing.plugin import is_worker
 from mlport.testing.plugin import targets as targets_of
 from mlport.testing.targets import Targets
 
@@ -29,6 +32,23 @@ def targets(pytestconfig: pytest.Config) -> Targets:
 def seconds(pytestconfig: pytest.Config) -> float:
     """How long a job, a deployment or a change may take here."""
     return float(pytestconfig.getoption("job_seconds"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def beside(request: pytest.FixtureRequest, targets: Targets, seconds: float) -> Iterator[Beside]:
+    """The tests that wait for the vendor's clock, begun here where it is not mlport's own."""
+    session = request.session
+    tests = [(item.name, item.function) for item in session.items if isinstance(item, pytest.Function) and item.get_closest_marker(MARK)]
+    found = Beside(targets, seconds)
+    client = targets.connect() if tests else None
+    if client is not None:
+        with client:
+            is_waited_for = not isinstance(client.session.schedules, StoredSchedules)
+            if is_waited_for:  # a call loads what a thread could not: pytest sets the filters of warnings anew for each test
+                next(iter(client.schedules.list()), None)
+        found.begin(tests if is_waited_for else [])
+    yield found
+    found.close(wait=is_worker(request.config) and not (session.shouldstop or session.shouldfail))
 
 
 @pytest.fixture(scope="session")

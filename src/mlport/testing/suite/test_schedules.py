@@ -1,28 +1,28 @@
 """Schedules: told as asked, fired once for each time, paused, caught up, gone.
 
-Where the clock is mlport's own, its clerk is told the time of the firing. A vendor's own clock is waited for: a minute a firing.
+Where the clock is mlport's own, its clerk is told the time of the firing. A vendor's own clock is waited for: a minute a firing,
+beside all other tests.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 import mlport
-from mlport import Job, JobSpec, Schedule, ScheduleSpec, State
+from mlport import Job, Schedule, ScheduleSpec, State
 from mlport.capabilities import Capability as C
 from mlport.errors import ConflictError, NotFoundError
-from mlport.scheduling.firing import LABEL, clerk
+from mlport.scheduling.firing import clerk
 from mlport.scheduling.stored import StoredSchedules
-from mlport.spi import Firing, JobStatus, ScheduleState
+from mlport.spi import Firing, ScheduleState
 from mlport.testing import needs, programs
+from mlport.testing.beside import Scene, jobs_of
 from mlport.testing.targets import Targets
 from mlport.testing.waiting import eventually
 
@@ -34,26 +34,17 @@ LATE = 5.0  # seconds that a vendor's clock may be late by
 
 
 @pytest.fixture
-def create(client: mlport.Client, spec_of: Callable[..., JobSpec], unique: str, seconds: float) -> Iterator[Create]:
-    """Makes a schedule; at the end of the test it is deleted, and what it started is ended."""
-    made: dict[str, Schedule] = {}
-
-    def make(cron: str = EACH_HOUR, script: str = programs.SCHEDULED, **fields: Any) -> Schedule:
-        given = {"name": f"{unique}-{secrets.token_hex(2)}", "cron": cron, "job": spec_of(script), **fields}
-        key = given.pop("key", None)
-        schedule = client.schedules.create(ScheduleSpec.model_validate(given), key=key)
-        return made.setdefault(schedule.name, schedule)
-
-    yield make
-    for schedule in made.values():
-        schedule.delete()
-        for status in jobs_of(client, schedule):
-            if not status.state.terminal and client.can(C.JOB_CANCEL):
-                client.jobs.get(status.id).cancel()
+def scene(targets: Targets, tmp_path: Path, seconds: float) -> Iterator[Scene]:
+    """Schedules that are gone when the test ends."""
+    made = Scene(targets, tmp_path, seconds)
+    yield made
+    made.close()
 
 
-def jobs_of(client: mlport.Client, schedule: Schedule) -> list[JobStatus]:
-    return list(client.jobs.list(labels={LABEL: schedule.name}))
+@pytest.fixture
+def create(scene: Scene) -> Create:
+    """Makes a schedule, of each hour unless it is told otherwise."""
+    return lambda cron=EACH_HOUR, **fields: scene.create(cron, **fields)
 
 
 def own_clock(schedule: Schedule) -> StoredSchedules | None:
@@ -85,7 +76,7 @@ def let_pass(schedule: Schedule) -> None:
 
 def fired(schedule: Schedule, seconds: float) -> Job:
     """The job of its next firing."""
-    known = {job.id for job in jobs_of(schedule.client, schedule)}
+    known = {job.id for job in jobs_of(schedule)}
     let_pass(schedule)
     new = eventually(
         lambda: [firing for firing in schedule.firings() if firing.job_id and firing.job_id not in known], bool, seconds + MINUTE
@@ -115,9 +106,10 @@ def test_the_next_times_are_by_the_clock_of_its_zone(create: Create, zone: str) 
     assert made.record.next in (None, times[0])
 
 
-def test_each_firing_is_one_job_with_the_code_as_it_was(create: Create, client: mlport.Client, tmp_path: Path, seconds: float) -> None:
-    made = create(EACH_MINUTE)
-    (tmp_path / "source" / "main.py").write_text("raise SystemExit('code of later')")
+@pytest.mark.beside
+def test_each_firing_is_one_job_with_the_code_as_it_was(scene: Scene) -> None:
+    made, client, seconds = scene.create(EACH_MINUTE), scene.client, scene.seconds
+    (scene.folder / "source" / "main.py").write_text("raise SystemExit('code of later')")
     jobs = [fired(made, seconds).wait(seconds) for _ in range(2)]
     assert jobs[0].id != jobs[1].id
     newest_first = [firing.job_id for firing in made.firings() if firing.job_id]
@@ -127,7 +119,7 @@ def test_each_firing_is_one_job_with_the_code_as_it_was(create: Create, client: 
     if client.can(C.JOB_LOGS) and own_clock(made):
         told = [line for job in reversed(jobs) for line in job.logs() if line.startswith("scheduled for")]
         assert told == [f"scheduled for {firing.scheduled.isoformat()}" for firing in made.firings()]
-    assert {status.id for status in jobs_of(client, made)} >= {job.id for job in jobs}
+    assert {status.id for status in jobs_of(made)} >= {job.id for job in jobs}
 
 
 def test_a_time_is_fired_once_however_many_ask_at_once(create: Create, client: mlport.Client, targets: Targets, seconds: float) -> None:
@@ -148,7 +140,7 @@ def test_a_time_is_fired_once_however_many_ask_at_once(create: Create, client: m
     (firing,) = made.firings()
     assert (firing.scheduled, firing.merged, firing.error) == (moment, 0, "")
     job = client.jobs.get(firing.job_id or "").wait(seconds)
-    assert [status.id for status in jobs_of(client, made)] == [job.id]
+    assert [status.id for status in jobs_of(made)] == [job.id]
     assert job.status().token not in (None, made.record.token), "a key of its own"
     assert made.record.last is not None
 
@@ -162,7 +154,7 @@ def test_times_that_were_missed_are_caught_up_by_one_job(create: Create, client:
     assert at(made, times[-1]) is None
     (firing,) = made.firings()
     assert (firing.scheduled, firing.merged) == (times[-1], 4)
-    assert len(jobs_of(client, made)) == 1
+    assert len(jobs_of(made)) == 1
 
 
 def test_times_that_were_missed_are_left_out_where_that_was_asked(create: Create, client: mlport.Client) -> None:
@@ -174,19 +166,18 @@ def test_times_that_were_missed_are_left_out_where_that_was_asked(create: Create
     (firing,) = made.firings()
     assert (firing.job_id, firing.merged) == (None, 1)
     assert firing.reason
-    assert jobs_of(client, made) == []
+    assert jobs_of(made) == []
 
 
-def test_nothing_is_fired_while_it_is_paused_and_a_pause_is_not_caught_up(
-    create: Create, client: mlport.Client, again: mlport.Client, tmp_path: Path, seconds: float
-) -> None:
-    made = create(EACH_MINUTE, paused=True)
+@pytest.mark.beside
+def test_nothing_is_fired_while_it_is_paused_and_a_pause_is_not_caught_up(scene: Scene) -> None:
+    made, client, again, seconds = scene.create(EACH_MINUTE, paused=True), scene.client, scene.open(), scene.seconds
     assert (made.state, made.record.next) == (ScheduleState.PAUSED, None)
     let_pass(made)
-    assert jobs_of(client, made) == []
+    assert jobs_of(made) == []
     if own_clock(made):
         later = made.next(3)[-1]
-        StoredSchedules(client.session.state, tmp_path, lambda: later).resume(made.name)
+        StoredSchedules(client.session.state, scene.folder, lambda: later).resume(made.name)
         assert coming(made) > later, "what the pause left out is not caught up"
     made.resume()
     made.resume()
@@ -208,37 +199,40 @@ def test_asked_again_it_is_the_same_and_another_of_that_name_is_a_conflict(creat
     assert first.record.cron == EACH_HOUR
 
 
-def test_a_deleted_schedule_is_gone_and_its_jobs_stay(create: Create, client: mlport.Client, seconds: float) -> None:
-    made = create(EACH_MINUTE)
-    job = fired(made, seconds)
+@pytest.mark.beside
+def test_a_deleted_schedule_is_gone_and_its_jobs_stay(scene: Scene) -> None:
+    made, client = scene.create(EACH_MINUTE), scene.client
+    job = fired(made, scene.seconds)
     made.delete()
     made.delete()
     with pytest.raises(NotFoundError):
         client.schedules.get(made.name)
     assert made.name not in [record.name for record in client.schedules.list()]
-    assert job.wait(seconds).state is State.SUCCEEDED
+    assert job.wait(scene.seconds).state is State.SUCCEEDED
 
 
 @needs(C.SCHEDULE_JITTER)
-def test_jitter_delays_a_start_by_no_more_than_it_says(create: Create, seconds: float) -> None:
-    made = create(EACH_MINUTE, jitter="50s")
+@pytest.mark.beside
+def test_jitter_delays_a_start_by_no_more_than_it_says(scene: Scene) -> None:
+    made = scene.create(EACH_MINUTE, jitter="50s")
     stored = own_clock(made)
     if stored:
         moment = coming(made)
         instant = moment.replace(second=0, microsecond=0)
         assert timedelta(0) <= moment - instant < timedelta(seconds=50)
         assert at(made, moment - timedelta.resolution) is None, "not before its time"
-    job = fired(made, seconds)
+    job = fired(made, scene.seconds)
     (firing,) = (firing for firing in made.firings() if firing.job_id == job.id)
     assert firing.scheduled.second == 0 or not stored, "it is for the time that cron gave"
 
 
 @needs(C.SCHEDULE_LIMIT, C.JOB_CANCEL)
-def test_no_more_runs_go_on_at_once_than_may(create: Create, client: mlport.Client, seconds: float) -> None:
-    made = create(EACH_MINUTE, programs.FOREVER, max_concurrent=1)
+@pytest.mark.beside
+def test_no_more_runs_go_on_at_once_than_may(scene: Scene) -> None:
+    made, seconds = scene.create(EACH_MINUTE, programs.FOREVER, max_concurrent=1), scene.seconds
     first = fired(made, seconds)
     let_pass(made)
-    assert [status.id for status in jobs_of(client, made) if not status.state.terminal] == [first.id]
+    assert [status.id for status in jobs_of(made) if not status.state.terminal] == [first.id]
     first.cancel()
     eventually(lambda: first.state, lambda state: state.terminal, seconds)
     assert fired(made, seconds).id != first.id, "there is a place again"

@@ -2,7 +2,7 @@
 
 Cells are parted by `# COMMAND ----------` and run in order in one namespace. A cell of `%md` is skipped, one of `%pip`
 installs for those after it, one of `%python` is Python; other magics end the notebook with an error. `dbutils` has widgets,
-notebook.exit, library.restartPython and the simple functions of fs. NOTEBOOK_PARAMETERS is the JSON object that the widgets
+notebook.exit, library.restartPython, secrets and the simple functions of fs. NOTEBOOK_PARAMETERS is the JSON object that the widgets
 give, NOTEBOOK_RESULT the file for the value of `dbutils.notebook.exit`, NOTEBOOK_INSTALL the JSON list of the command of `%pip` and its environment.
 """
 
@@ -28,6 +28,7 @@ class Exit(BaseException):
     """The notebook has called dbutils.notebook.exit."""
 
     def __init__(self, value: str) -> None:
+        super().__init__(value)
         self.value = value
 
 
@@ -103,6 +104,15 @@ class Files:
         return True
 
 
+class Secrets:
+    """get, getBytes, list and listScopes, by the SDK's own of the same names; it is imported when one is first called."""
+
+    def __getattr__(self, name: str) -> Any:
+        from databricks.sdk.dbutils import RemoteDbUtils
+
+        return getattr(RemoteDbUtils().secrets, name)
+
+
 def dbutils_of(parameters: dict[str, str]) -> Any:
     def leave(value: Any) -> None:
         raise Exit(str(value))
@@ -111,7 +121,7 @@ def dbutils_of(parameters: dict[str, str]) -> Any:
         """Nothing is kept that a restart would drop: `%pip` is seen by the next import."""
 
     notebook, library = types.SimpleNamespace(exit=leave), types.SimpleNamespace(restartPython=restart)
-    return types.SimpleNamespace(widgets=Widgets(parameters), notebook=notebook, library=library, fs=Files())
+    return types.SimpleNamespace(widgets=Widgets(parameters), notebook=notebook, library=library, fs=Files(), secrets=Secrets())
 
 
 def cells(source: str) -> Iterator[str]:

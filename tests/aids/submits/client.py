@@ -1,9 +1,9 @@
-"""A client that submits, and that a test may kill: `python vertex_submitter.py ORDERS`, where ORDERS is JSON.
+"""A client that submits, and that a test may kill: `python client.py ORDERS`, where ORDERS is JSON.
 
-    target, transport     the profile
+    target                the profile's URL
     keys                  what to submit, each once
-    real                  of the keys from this number on the image is one that nobody has: those jobs end without a program
-    find_lag, sending     seconds: the session's budget for lists that lag, and for how long a sender may be waited for
+    real, idle            of the keys from number `real` on the spec has the fields `idle`: those jobs end without a program
+    find_lag, sending     seconds: the session's budget for lists that lag (null: its own), and how long a sender may be waited for
     seed                  of the order and the pauses
     out                   the file in which each outcome is written down before anything else happens; read at the start
 
@@ -25,8 +25,6 @@ import mlport.journal
 from mlport import JobSpec
 from mlport.errors import AmbiguousError, MlportError, QuotaError
 from mlport.journal import token_for
-from mlport_vertex import PROVIDER
-from mlport_vertex.config import VertexConfig
 
 ASKED_AGAIN = 5  # of those that it was told of before it was killed
 
@@ -38,24 +36,25 @@ with open(os.environ["MLPORT_METRICS"], "a") as metrics:
 """
 
 
-def spec(key: str, real: int) -> JobSpec:
+def spec(key: str, real: int, idle: dict[str, Any]) -> JobSpec:
     """The job of a key: the same from whichever process."""
     number = int(key.rpartition("-")[2])
-    image = None if number < real else "nobody/has/this:1"
-    return JobSpec(name="many", entrypoint=("python", "-c", PROGRAM), params={"number": number}, image=image)
+    fields = {} if number < real else idle
+    return JobSpec.model_validate({"name": "many", "entrypoint": ("python", "-c", PROGRAM), "params": {"number": number}, **fields})
 
 
 class Submitter:
     """Asks for each key until it is told."""
 
     def __init__(self, orders: dict[str, Any]) -> None:
-        config = VertexConfig.from_url(orders["target"]).model_copy(update={"transport": orders["transport"]})
-        self.client = mlport.Client(PROVIDER, config)
-        self.client.session.find_lag = orders["find_lag"]
+        self.client = mlport.connect(orders["target"])
+        if orders["find_lag"] is not None:
+            self.client.session.find_lag = orders["find_lag"]
+        self.find_lag = self.client.session.find_lag
         mlport.journal.SENDING_SECONDS = orders["sending"]
         self.random = random.Random(orders["seed"])
         self.out = Path(orders["out"])
-        self.keys, self.real, self.find_lag = orders["keys"], orders["real"], orders["find_lag"]
+        self.keys, self.real, self.idle = orders["keys"], orders["real"], orders["idle"]
 
     def run(self) -> None:
         last = {line["key"]: line["is"] for line in lines(self.out)}
@@ -78,7 +77,7 @@ class Submitter:
         """Submit once; the seconds until it is to be asked again, None once it was told."""
         asked = time.time()
         try:
-            job = self.client.jobs.submit(spec(key, self.real), key=key)
+            job = self.client.jobs.submit(spec(key, self.real, self.idle), key=key)
         except AmbiguousError:
             intent = self.intent(key)
             self.note(key, "unknown", asked=asked, intent=intent)
