@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from local_engine import Engine, engine
+from aids.local.engine import Engine, engine
 
 from mlport import bundle
 from mlport.spi import Facts, State

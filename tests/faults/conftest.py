@@ -1,5 +1,5 @@
 """The engine of the unit tests, for those in which things die."""
 
-from local_engine import client, engine, make_engine
+from aids.local.engine import client, engine, make_engine
 
 __all__ = ["client", "engine", "make_engine"]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from endpoint_place import Place
+from aids.local.endpoints import Place
 
 
 def main(root: str, verb: str, token: str) -> None:

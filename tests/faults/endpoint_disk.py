@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from endpoint_place import ROW, Place, until
+from aids.local.endpoints import ROW, Place, until
 
 from mlport.errors import UnavailableError
 from mlport.spi import EndpointState, Window

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from local_engine import Engine
+from aids.local.engine import Engine
 
 from mlport.errors import UnavailableError
 from mlport.spi import State

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from local_engine import Engine
+from aids.local.engine import Engine
 
 from mlport.errors import UnavailableError
 from mlport.spi import State

@@ -24,7 +24,7 @@ from mlport_local.engine.process import Identity
 from mlport_local.serving import staff
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from endpoint_place import ROW, Place, until
+from aids.local.endpoints import ROW, Place, until
 
 
 @pytest.fixture(scope="module")

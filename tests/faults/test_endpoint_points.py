@@ -28,7 +28,7 @@ from mlport_local.serving import staff
 from mlport_local.serving.endpoint_store import KINDS
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from endpoint_place import ROW, Place, until
+from aids.local.endpoints import ROW, Place, until
 
 MUTATIONS = ("create", "deploy", "set_traffic", "undeploy", "delete")
 COPIED = ("after-model-copied", "after-model-named")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_engine import processes_of
+from aids.local.engine import processes_of
 
 import mlport.mlport_runner
 import mlport_local.engine

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_engine import processes_of
+from aids.local.engine import processes_of
 
 from mlport.errors import UnavailableError
 from mlport.spi import Query, State

@@ -6,8 +6,8 @@ import io
 import tarfile
 from pathlib import Path
 
-from vertex_models import BUCKET, P, ask, deploy, done, endpoint, put, until
-from vertex_process import emulating, nothing_works
+from aids.vertex.models import BUCKET, P, ask, deploy, done, endpoint, put, until
+from aids.vertex.process import emulating, nothing_works
 
 from mlport.emulation.server import Ready
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from vertex_jobs import create, get, job, pool, printed, until
-from vertex_models import BUCKET, MACHINE, ask, classifier, deploy, done, endpoint, put, upload
-from vertex_process import COMMAND, Emulated, emulating, nothing_runs
+from aids.vertex.jobs import create, get, job, pool, printed, until
+from aids.vertex.models import BUCKET, MACHINE, ask, classifier, deploy, done, endpoint, put, upload
+from aids.vertex.process import COMMAND, Emulated, emulating, nothing_runs
 
 from mlport.emulation.at_work import processes
 from mlport.emulation.server import Ready

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from aids.mutations import LIFE, gone, persist, sweep
-from vertex_account import ROWS, TRUTH, classifier
-from vertex_models import nothing_left
-from vertex_mutator import connected, verbs
-from vertex_place import call, emulator, set_faults
+from aids.vertex.account import ROWS, TRUTH, classifier
+from aids.vertex.models import nothing_left
+from aids.vertex.mutator import connected, verbs
+from aids.vertex.place import call, emulator, set_faults
 
 import mlport
 from mlport.emulation.server import FAULTS_PATH, Ready
@@ -27,7 +27,7 @@ from mlport_vertex.sagas import FOLDER, Note
 
 __all__ = ["classifier", "emulator"]
 
-PROGRAM = Path(__file__).parents[1] / "vertex_mutator.py"
+TESTS = Path(__file__).parents[1]
 FAULTS: dict[str, dict[str, Any]] = {
     "cut off before": {"effect": "reset"},
     "cut off after": {"effect": "reset", "when": "after"},
@@ -92,7 +92,8 @@ class Mutator:
             "folder": str(self.folder),
             "die_after": call,
         }
-        return subprocess.run([sys.executable, PROGRAM, json.dumps(orders)], timeout=120, check=False).returncode
+        command = [sys.executable, "-m", "aids.vertex.mutator", json.dumps(orders)]
+        return subprocess.run(command, cwd=TESTS, timeout=120, check=False).returncode
 
     # ---------------------------------------------------------------- what is there afterwards
 

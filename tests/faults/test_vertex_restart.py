@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_jobs import ENDED, create, get, job, pool, printed, until
-from vertex_models import BUCKET, MACHINE, P, ask, classifier, deploy, done, endpoint, held, put, read, upload
-from vertex_place import call
-from vertex_process import Emulated, emulating, nothing_works
+from aids.vertex.jobs import ENDED, create, get, job, pool, printed, until
+from aids.vertex.models import BUCKET, MACHINE, P, ask, classifier, deploy, done, endpoint, held, put, read, upload
+from aids.vertex.place import call
+from aids.vertex.process import Emulated, emulating, nothing_works
 
 from mlport.emulation.server import serve
 from mlport.errors import ConfigError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from vertex_account import Account, account
-from vertex_place import emulator, set_faults
+from aids.vertex.account import Account, account
+from aids.vertex.place import emulator, set_faults
 
 from mlport import Compute, JobSpec
 from mlport.emulation.server import Ready

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from aids.submits.run import Clients, Emulator, Run, check, report, unknown
-from vertex_jobs import PARENT
-from vertex_place import call
+from aids.vertex.jobs import PARENT
+from aids.vertex.place import call
 
 import mlport
 from mlport.emulation.server import Ready, serve

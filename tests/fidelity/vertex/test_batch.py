@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from vertex_models import BUCKET, MACHINE, P, ask, classifier, done, lines, put, read, refused, until, upload
-from vertex_place import Sdk
+from aids.vertex.models import BUCKET, MACHINE, P, ask, classifier, done, lines, put, read, refused, until, upload
+from aids.vertex.place import Sdk
 
 from mlport.emulation.server import Ready
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vertex_jobs import ENDED, until
-from vertex_models import BUCKET, MACHINE, P, ask, held, lines, put, read, upload
-from vertex_process import emulating
+from aids.vertex.jobs import ENDED, until
+from aids.vertex.models import BUCKET, MACHINE, P, ask, held, lines, put, read, upload
+from aids.vertex.process import emulating
 
 from mlport.emulation.server import Ready
 

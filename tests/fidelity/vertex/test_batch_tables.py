@@ -8,8 +8,8 @@ import json
 from typing import Any
 
 import pytest
-from vertex_models import BUCKET, MACHINE, SKLEARN, P, ask, classifier, constant, lines, put, read, until, upload
-from vertex_place import Sdk
+from aids.vertex.models import BUCKET, MACHINE, SKLEARN, P, ask, classifier, constant, lines, put, read, until, upload
+from aids.vertex.place import Sdk
 
 from mlport.emulation.server import Ready
 from mlport_vertex.emulator.working.tf_records import record

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_place import Sdk, call, errors
+from aids.vertex.place import Sdk, call, errors
 
 from mlport.emulation.documents import Documents
 from mlport.emulation.server import Ready

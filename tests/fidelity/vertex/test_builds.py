@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from vertex_jobs import ended as job_ended
-from vertex_jobs import entries, job
-from vertex_models import BUCKET, P, ask, deploy, done, ended, endpoint, nothing_left, put, until
-from vertex_place import Sdk, call
+from aids.vertex.jobs import ended as job_ended
+from aids.vertex.jobs import entries, job
+from aids.vertex.models import BUCKET, P, ask, deploy, done, ended, endpoint, nothing_left, put, until
+from aids.vertex.place import Sdk, call
 
 from mlport.emulation.server import Ready
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from vertex_models import MACHINE, P, ask, classifier, deploy, done, ended, endpoint, put, refused, save, until, upload
-from vertex_place import Sdk
+from aids.vertex.models import MACHINE, P, ask, classifier, deploy, done, ended, endpoint, put, refused, save, until, upload
+from aids.vertex.place import Sdk
 
 from mlport.emulation.server import Ready
 

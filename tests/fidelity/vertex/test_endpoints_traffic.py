@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from vertex_models import ask, constant, deploy, done, endpoint, nothing_left, put, refused, until, upload
+from aids.vertex.models import ask, constant, deploy, done, endpoint, nothing_left, put, refused, until, upload
 
 from mlport.emulation.observed import Observed, Seen
 from mlport.emulation.server import Ready, serve

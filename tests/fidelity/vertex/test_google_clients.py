@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vertex_place import Sdk, emulator, sdk  # noqa: F401 - fixtures
+from aids.vertex.place import Sdk, emulator, sdk  # noqa: F401 - fixtures
 
 
 def test_the_logging_client_reads_what_it_wrote(sdk: Sdk) -> None:  # noqa: F811

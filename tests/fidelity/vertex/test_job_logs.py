@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from vertex_jobs import create, ended, entries, job, pool, ran
-from vertex_place import call, errors, set_faults
+from aids.vertex.jobs import create, ended, entries, job, pool, ran
+from aids.vertex.place import call, errors, set_faults
 
 from mlport.emulation.server import Ready
 

@@ -6,8 +6,8 @@ import json
 import sys
 
 import pytest
-from vertex_jobs import PARENT, create, ended, entries, get, job, pool, printed, ran, refused, until
-from vertex_place import call, errors, set_faults
+from aids.vertex.jobs import PARENT, create, ended, entries, get, job, pool, printed, ran, refused, until
+from aids.vertex.place import call, errors, set_faults
 
 from mlport.emulation.server import Ready
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vertex_jobs import create, ended, get, job, pool, printed, until
+from aids.vertex.jobs import create, ended, get, job, pool, printed, until
 
 from mlport.emulation.server import Ready
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from vertex_place import Sdk
+from aids.vertex.place import Sdk
 
 PROGRAM = '''
 import json, logging, pathlib, sys, tempfile, textwrap

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
-from vertex_jobs import PARENT, create, ended, job, pool, printed, ran
-from vertex_place import call, errors, set_faults
+from aids.vertex.jobs import PARENT, create, ended, job, pool, printed, ran
+from aids.vertex.place import call, errors, set_faults
 
 from mlport.emulation.server import Ready
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from vertex_models import SKLEARN, P, ask, classifier, done, ended, put, refused, save, upload
-from vertex_place import Sdk, set_faults
+from aids.vertex.models import SKLEARN, P, ask, classifier, done, ended, put, refused, save, upload
+from aids.vertex.place import Sdk, set_faults
 
 from mlport.emulation.server import Ready
 

@@ -12,8 +12,8 @@ import pickle
 import tarfile
 
 import pytest
-from vertex_models import P, ask, classifier, deploy, done, endpoint, put, read, refused, upload
-from vertex_place import Sdk
+from aids.vertex.models import P, ask, classifier, deploy, done, endpoint, put, read, refused, upload
+from aids.vertex.place import Sdk
 
 from mlport.emulation.server import Ready
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_place import call, errors
+from aids.vertex.place import call, errors
 
 from mlport.emulation.faults import Faults
 from mlport.emulation.server import Ready

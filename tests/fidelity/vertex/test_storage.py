@@ -13,9 +13,9 @@ from pathlib import Path
 
 import obstore
 import pytest
+from aids.vertex.place import Sdk, call, errors, set_faults
 from obstore.exceptions import AlreadyExistsError, NotModifiedError, PreconditionError
 from obstore.store import GCSStore
-from vertex_place import Sdk, call, errors, set_faults
 
 from mlport.emulation.server import Ready
 from mlport_vertex.emulator.storing.objects import Objects

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_models import until
+from aids.vertex.models import until
 
 from mlport.emulation.faults import Faults
 from mlport_vertex.emulator.place import Place

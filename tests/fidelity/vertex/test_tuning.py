@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vertex_jobs import create, ended, get, job, pool, printed, refused, until
-from vertex_place import call
+from aids.vertex.jobs import create, ended, get, job, pool, printed, refused, until
+from aids.vertex.place import call
 
 from mlport.emulation.server import Ready
 

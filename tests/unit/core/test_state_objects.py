@@ -13,12 +13,12 @@ from typing import Any
 
 import obstore
 import pytest
+from aids.object_store import KEYS, bucket, server  # noqa: F401 - fixtures
+from aids.vertex.place import emulator, set_faults  # noqa: F401 - fixtures
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from object_store import KEYS, bucket, server  # noqa: F401 - fixtures
 from obstore.store import GCSStore, MemoryStore, S3Store
-from vertex_place import emulator, set_faults  # noqa: F401 - fixtures
 
 from mlport.emulation.server import Ready
 from mlport.errors import ConflictError, UnavailableError

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from object_store import VERSIONED, ask, bucket, free_port, server
+from aids.object_store import VERSIONED, ask, bucket, free_port, server
 
 from mlport import transfer
 from mlport.bundle import tree_digest

@@ -1,5 +1,5 @@
 """The local provider's tests share one engine fixture with the fault tests."""
 
-from local_engine import Engine, client, engine, make_engine
+from aids.local.engine import Engine, client, engine, make_engine
 
 __all__ = ["Engine", "client", "engine", "make_engine"]

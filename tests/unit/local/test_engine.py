@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_engine import words_of
+from aids.local.engine import words_of
 
 from mlport.errors import ConflictError, NotFoundError
 from mlport.spi import State

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aids.local.engine import Engine, processes_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from local_engine import Engine, processes_of
 
 from mlport.errors import ConflictError
 from mlport.spi import JobStatus, Query, State

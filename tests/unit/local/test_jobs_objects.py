@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from object_store import VERSIONED, ask, bucket, server
+from aids.object_store import VERSIONED, ask, bucket, server
 from sklearn.linear_model import LogisticRegression
 
 from mlport import transfer

@@ -2,9 +2,9 @@
 
 import sys
 
-from vertex_account import account, classifier, folder
-from vertex_models import no_server_left
-from vertex_place import emulator
+from aids.vertex.account import account, classifier, folder
+from aids.vertex.models import no_server_left
+from aids.vertex.place import emulator
 
 from mlport import mlport_node
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vertex_place import emulator, set_faults  # noqa: F401 - a fixture
+from aids.vertex.place import emulator, set_faults  # noqa: F401 - a fixture
 
 from mlport.emulation.server import Ready
 from mlport.errors import AmbiguousError, InvalidRequestError, NotFoundError, QuotaError, ThrottledError, UnavailableError

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_account import ROWS, TRUTH, Account
-from vertex_place import set_faults
+from aids.vertex.account import ROWS, TRUTH, Account
+from aids.vertex.place import set_faults
 
 import mlport
 from mlport import Endpoint, ModelVersion

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vertex_place import emulator  # noqa: F401 - a fixture
+from aids.vertex.place import emulator  # noqa: F401 - a fixture
 
 import mlport_vertex.in_job.gcs as gcs
 from mlport import mlport_node

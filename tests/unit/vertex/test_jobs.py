@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_place import emulator, set_faults  # noqa: F401 - a fixture
+from aids.vertex.place import emulator, set_faults  # noqa: F401 - a fixture
 
 from mlport import bundle
 from mlport.emulation.server import Ready

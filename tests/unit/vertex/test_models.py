@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vertex_account import Account
-from vertex_place import set_faults
+from aids.vertex.account import Account
+from aids.vertex.place import set_faults
 
 import mlport
 from mlport.bundle import tree_digest

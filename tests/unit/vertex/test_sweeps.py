@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_account import Account
-from vertex_place import call, set_faults
+from aids.vertex.account import Account
+from aids.vertex.place import call, set_faults
 
 import mlport
 from mlport.capabilities import Level

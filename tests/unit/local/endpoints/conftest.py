@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
-from endpoint_place import Place, save_model, until
+from aids.local.endpoints import Place, save_model, until
 
 
 @pytest.fixture(name="until")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import urllib3
-from local_engine import words_of
+from aids.local.engine import words_of
 
 from mlport.errors import BusyError, ConflictError, InputChangedError, NotFoundError, PredictionError, SpecError
 from mlport.specs import DeploymentSpec

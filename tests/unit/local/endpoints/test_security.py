@@ -29,7 +29,7 @@ from mlport_local.serving import calls, staff
 from mlport_local.serving.router import DRAIN_SECONDS
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
-from endpoint_place import ROW, Place
+from aids.local.endpoints import ROW, Place
 
 
 def test_nobody_else_may_read_what_lies_under_an_endpoint(live: Any) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from vertex_place import call
+from aids.vertex.place import call
 
 import mlport
 from mlport.emulation.server import Ready

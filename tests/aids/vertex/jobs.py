@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vertex_place import call
+from aids.vertex.place import call
 
 from mlport.emulation.server import Ready
 from mlport.waiting import delays, wait_until

@@ -1,6 +1,6 @@
 """What changes something at Vertex AI, by name, so that it can be done here or by a process that dies of it.
 
-`python vertex_mutator.py ORDERS` does one thing; ORDERS is JSON: `target`, `transport`, `verb`, `name`, `folder`, and `die_after`,
+`python -m aids.vertex.mutator ORDERS` does one thing; ORDERS is JSON: `target`, `transport`, `verb`, `name`, `folder`, and `die_after`,
 the call of mlport_vertex.google.calls after whose answer it dies, before anything is noted.
 """
 

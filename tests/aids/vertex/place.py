@@ -1,6 +1,6 @@
 """A running Vertex AI emulator, and a way to run programs of Google's SDK against it: what tests of Vertex AI share.
 
-from vertex_place import emulator, sdk  # noqa: F401 - fixtures
+from aids.vertex.place import emulator, sdk  # noqa: F401 - fixtures
 """
 
 from __future__ import annotations

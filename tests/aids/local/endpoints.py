@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from local_engine import words_of
+from aids.local.engine import words_of
 
 from mlport.bundle import tree_digest
 from mlport.specs import DeploymentSpec, EndpointSpec

@@ -1,7 +1,7 @@
 """A client of an emulated Vertex AI, and models to register there: what the tests of its models and endpoints share.
 
-from vertex_account import account, classifier
-from vertex_place import emulator
+from aids.vertex.account import account, classifier
+from aids.vertex.place import emulator
 """
 
 from __future__ import annotations
