@@ -134,9 +134,10 @@ class Sagas:
         try:
             return self._made(note, self._call(note, step))
         except (ConflictError, InvalidRequestError) as error:
+            is_busy = isinstance(error, InvalidRequestError) and self._is_busy(step)  # looked at first: what ends after that is seen done
             if (made := self._goals[step.call](note, step)) is not None:
                 return _past(note, made or note.result)
-            if isinstance(error, InvalidRequestError) and self._is_busy(step):
+            if is_busy:
                 raise BusyError(error.message, hint="try again when that is done", native_code=error.native_code) from error
             raise
 
@@ -222,10 +223,11 @@ class Sagas:
         except AmbiguousError:
             return _changed(note, sent=self._clock())
         except (ConflictError, InvalidRequestError, NotFoundError) as error:
+            is_busy = self._is_busy(step)  # first, as above
             made = self._goals[step.call](note, step)
             if made is not None:
                 return _past(note, made or note.result)
-            if self._is_busy(step) or (isinstance(error, ConflictError) and self._is_coming(note, step)):
+            if is_busy or (isinstance(error, ConflictError) and self._is_coming(note, step)):
                 return note
             return self._with_what_came(note, step) or self._failed(note, error.message)
 
