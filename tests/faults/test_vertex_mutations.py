@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from aids.vertex.place import call, emulator, set_faults
 
 import mlport
 from mlport.emulation.server import FAULTS_PATH, Ready
+from mlport.errors import AmbiguousError
 from mlport.spi import State
 from mlport_vertex.sagas import FOLDER, Note
 
@@ -147,6 +149,36 @@ def test_each_change_of_a_model_and_its_endpoint_is_made_once(
     for verb in LIFE:
         mutator.do(verb)
         mutator.check(verb)
+
+
+@pytest.mark.faults_full
+@pytest.mark.parametrize("transport", ["rest"])
+def test_what_ends_between_a_refusal_and_a_look_is_seen_to_be_done(
+    emulator: Ready, client: mlport.Client, classifier: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second `undeploy` is refused while the first, whose answer was lost, is under way; that ends before anybody looks."""
+    mutator = Mutator(emulator, client, "rest", "cut off after", classifier["skops"])
+    mutator.name, api, looked = "tendsbetween", client.session.api, []
+    for verb in ("register", "create", "deploy"):
+        persist(verbs(client, mutator.name, mutator.folder)[verb])
+    send = api.call
+
+    def slow(method: str, **given: Any) -> Any:
+        if method == "operations.list":
+            looked.append(method)
+            while any(not each.get("done") for each in send(method, **given)["operations"]):
+                time.sleep(0.02)
+        return send(method, **given)
+
+    monkeypatch.setattr(api, "call", slow)
+    endpoint = client.endpoints.get(mutator.name)
+    set_faults(emulator, {"match": CALLS["undeploy"]["endpoints.undeployModel"], "times": 1, **FAULTS["cut off after"]})
+    with pytest.raises(AmbiguousError):
+        endpoint.undeploy("green")
+    endpoint.undeploy("green")
+    assert looked == ["operations.list"]
+    mutator.check("undeploy")
+    client.endpoints.delete(mutator.name)
 
 
 @pytest.mark.parametrize(("fault", "transport"), cases())
