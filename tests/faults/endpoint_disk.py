@@ -74,7 +74,7 @@ def main(root: Path, how: str) -> None:
     ids += [place.endpoints.predict("e", [ROW]).request_id for _ in range(5)]
     ended = datetime.now(UTC)
     window = Window(began, ended + timedelta(seconds=5))
-    until(lambda: place.endpoints.observe("e", window).complete_until > ended)
+    until(lambda: place.endpoints.observe("e", window).complete_until > ended, 120)
     assert requests(place, window) == 15, requests(place, window)
     kept = {row["provider_id"] for batch in place.endpoints.captured("e", window) for row in batch.to_pylist()}
     assert set(ids) <= kept <= {*ids, *during}
