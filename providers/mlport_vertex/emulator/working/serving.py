@@ -174,9 +174,11 @@ class Serving:
 
     def _begin(self, kept: Json) -> None:
         name, folder = kept["name"], folder_of(self._place, kept["name"])
-        folder.joinpath("state.json").unlink(missing_ok=True)
+        key, jobs = f"{name} {kept['lives']}", self._place.containers.jobs
+        if jobs.find(key) is None:  # or it is that of a pod which an emulator has begun that was killed before it noted so
+            folder.joinpath("state.json").unlink(missing_ok=True)
         spec = JobSpec(name="container", entrypoint=("python", "-I", "-S", containers.POD, str(folder)), compute=SHARE)
-        job = self._place.containers.jobs.submit(spec, key=f"{name} {kept['lives']}").id
+        job = jobs.submit(spec, key=key).id
         self._place.documents.change(KIND, name, lambda now: {**now, "job": job, "lives": kept["lives"] + 1})
 
     def _last_words(self, name: str) -> str:
