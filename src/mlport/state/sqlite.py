@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from mlport.errors import ConflictError, UnavailableError
 from mlport.spi import ABSENT, Versioned
 
+SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), tick INTEGER NOT NULL);
@@ -41,14 +43,21 @@ class SqliteStateStore:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
-            connection.executescript(_SCHEMA)
+            if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+                self._create(connection)
         except (sqlite3.Error, OSError) as error:
             raise _unavailable(self._path, error) from error
         with self._lock:
             self._open.append(connection)
         return connection
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        """Make the schema. A lock file keeps first users apart: SQLite does not wait when the journal mode changes."""
+        with self._path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     def get(self, key: str) -> Versioned | None:
         row = self._run("SELECT value, version FROM state WHERE key = ?", (key,)).fetchone()

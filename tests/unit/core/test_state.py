@@ -38,6 +38,31 @@ while done < int(sys.argv[2]):
         pass
 store.close()
 """
+FIRST_USE = """
+import os, sys
+from pathlib import Path
+from mlport.errors import UnavailableError
+from mlport.state.sqlite import SqliteStateStore
+failed = 0
+for number in range(60):
+    begin, open_ = os.pipe()
+    children = []
+    for child in range(4):
+        pid = os.fork()
+        if pid == 0:
+            os.close(open_)
+            os.read(begin, 1)  # ends for all at once, when the parent closes its end
+            try:
+                SqliteStateStore(Path(sys.argv[1], f"{number}.db")).put(str(child), b"")
+            except UnavailableError:
+                os._exit(1)
+            os._exit(0)
+        children.append(pid)
+    os.close(open_)
+    os.close(begin)
+    failed += sum(os.waitpid(pid, 0)[1] != 0 for pid in children)
+sys.exit(failed)
+"""
 
 
 @pytest.fixture
@@ -99,6 +124,10 @@ def test_a_counter_over_eight_processes_is_exact(tmp_path: Path) -> None:
     store.close()
     assert found is not None
     assert int(found.value) == PROCESSES * STEPS
+
+
+def test_first_use_by_several_processes_at_once_waits_for_the_one_that_makes_it(tmp_path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", FIRST_USE, str(tmp_path)], timeout=60, check=False).returncode == 0
 
 
 def test_threads_share_a_store(store: SqliteStateStore) -> None:
