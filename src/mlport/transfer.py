@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -163,7 +164,7 @@ def _below(folder: Path, relative: str) -> Path:
 
 def _save(found: Any, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name}.{threading.get_native_id()}.part")  # several may fetch it at once
     try:
         with part.open("wb") as stream:
             for chunk in found.stream(min_chunk_size=8 << 20):

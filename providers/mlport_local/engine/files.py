@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from mlport.faults import fault
@@ -13,7 +14,7 @@ def write_durably(path: Path, content: bytes, step: str) -> None:
 
     `step` names the write: a test may kill us `before-STEP` and `after-STEP`.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{threading.get_native_id()}.part")  # threads write the same file at once, too
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
         stream.write(content)
         stream.flush()

@@ -113,7 +113,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all, and for its owner only."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{threading.get_native_id()}")
     unfinished.touch(mode=0o600)
     unfinished.write_bytes(content)
     os.replace(unfinished, path)
