@@ -1,14 +1,14 @@
 """Submit and get, and from process start to the first run listed: mlport beside the Databricks SDK, on the same emulator.
 
-Both submit the same script: ours as a source folder, through journal, bundle and runner; the SDK's as it is used by hand: the
-file imported into the workspace, a one-time run of it, and a look at that run. Each run is a process of its own. mlport signs in
-twice: by the SDK's own chain (the environment), which is held to the goals, and by a token that stands in the profile.
+Both submit the same source folder of three files, of which the first reads the others: ours as one bundle through the runner,
+with a token, so that a lost answer is settled; the SDK's as it is used by hand: each file imported into a folder of the
+workspace, a one-time run of the first, and a look at that run. Each run is a process of its own. mlport signs in twice: by
+the SDK's own chain (the environment), which is held to the goals, and by a token that stands in the profile.
 
-The goals count from the start of the process, for the SDK loads its services before its first call, mlport what a call needs
-with that call. `submit` is the first of a process, `again` the next one in it: there mlport takes longer, for it makes seven
-requests where the SDK makes three. Those four more are the journal before and after, so that a key is carried out once; the
-look whether the runner is there, which only a process's first submit makes; and the manifest, which the runner and every later
-look-up read. The first request of both, with credentials of the environment, asks the host what it is.
+`submit` is the first of a process: there mlport also looks whether its runner is in the workspace. `again` is the next one in
+the same process. Below them are the figures of a folder with a single script: mlport sends one bundle whatever it holds, the
+SDK a request for each file, so with one script it makes as many requests as mlport's later submits, and one fewer than its
+first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Mapping
 
 from _measure import Goal
-from _sdk import WHATS, beside, times
+from _sdk import SCRIPT, SOURCE, WHATS, beside, times
 
 from mlport.emulation.server import Ready
 from mlport_databricks.emulator import EMULATOR
@@ -44,17 +44,26 @@ with mlport.connect(target) as ml:
         print(submit() if what == "again" else seconds)
 """
 THEIRS = """
-import sys, time
+import os, sys, time
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import NotFound
 from databricks.sdk.service import compute, jobs, workspace
 target, what, folder = sys.argv[1:]
 w = WorkspaceClient()
+def put(name):
+    with open(os.path.join(folder, name), "rb") as file:
+        try:
+            w.workspace.upload("/Shared/bench/" + name, file, format=workspace.ImportFormat.RAW, overwrite=True)
+        except NotFound:  # the very first time
+            w.workspace.mkdirs("/Shared/bench")
+            file.seek(0)
+            w.workspace.upload("/Shared/bench/" + name, file, format=workspace.ImportFormat.RAW, overwrite=True)
 def submit():
     began = time.perf_counter()
-    with open(folder + "/main.py", "rb") as script:
-        w.workspace.upload("/Shared/bench.py", script, format=workspace.ImportFormat.RAW, overwrite=True)
+    for name in sorted(os.listdir(folder)):
+        put(name)
     cluster = compute.ClusterSpec(spark_version="16.4.x-scala2.12", node_type_id="m5.xlarge", kind=compute.Kind.CLASSIC_PREVIEW, is_single_node=True)
-    task = jobs.SubmitTask(task_key="main", new_cluster=cluster, spark_python_task=jobs.SparkPythonTask(python_file="/Workspace/Shared/bench.py"))
+    task = jobs.SubmitTask(task_key="main", new_cluster=cluster, spark_python_task=jobs.SparkPythonTask(python_file="/Workspace/Shared/bench/main.py"))
     run = w.jobs.submit(run_name="bench", tasks=[task])
     w.jobs.get_run(run.run_id)
     return time.perf_counter() - began
@@ -65,6 +74,20 @@ else:
     seconds = submit()
     print(submit() if what == "again" else seconds)
 """
+FILES = {
+    "main.py": """
+import json, sys
+from pathlib import Path
+from features import squares
+settings = json.loads((Path(sys.argv[0]).resolve().parent / "settings.json").read_text())
+print("trained on", squares(settings["rows"]))
+""",
+    "features.py": """
+def squares(rows):
+    return [row * row for row in range(rows)]
+""",
+    "settings.json": json.dumps({"rows": 5, "depth": 6}),
+}
 PROGRAMS = {"mlport": OURS % "", "mlport, token": OURS % "# ", "sdk": THEIRS}
 
 
@@ -80,10 +103,14 @@ def busy(ready: Ready) -> bool:
 
 def goals(found: Mapping[str, float]) -> list[Goal]:
     return [
+        times(found, "sdk", "submit", "requests", 1.0),
+        times(found, "sdk", "submit", "seconds", 1.0),
+        times(found, "sdk", "again", "requests", 1.0),
+        times(found, "sdk", "again", "seconds", 1.0),
         times(found, "sdk", "submit from process start", "seconds", 1.0),
         times(found, "sdk", "list", "seconds", 1.1),
     ]
 
 
 if __name__ == "__main__":
-    sys.exit(beside(__doc__, EMULATOR, PROGRAMS, busy, goals, (*WHATS, "again")))
+    sys.exit(beside(__doc__, EMULATOR, PROGRAMS, busy, goals, (*WHATS, "again"), {SOURCE: FILES, "of one script": SCRIPT}))

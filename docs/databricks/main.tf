@@ -1,5 +1,5 @@
 # What mlport needs in a Databricks workspace: a schema and a volume, a folder for its runner, a policy that jobs' clusters keep to,
-# and the least privileges; if you want them, a SQL warehouse for captured requests and, on AWS, a bucket for shared state.
+# a scope for the secrets of jobs, and the least privileges; if you want them, a SQL warehouse for captured requests and, on AWS, a bucket for shared state.
 #
 #   terraform init && terraform apply -var catalog=main -var region=eu-central-1 -var 'users=["ml-engineers"]' -var state_bucket=acme-mlport-state
 
@@ -80,6 +80,10 @@ resource "databricks_directory" "mlport" {
   path = "/Shared/mlport"
 }
 
+resource "databricks_secret_scope" "mlport" {
+  name = "mlport"
+}
+
 # Without the entitlement to make clusters, a policy says which clusters jobs may have.
 resource "databricks_cluster_policy" "jobs" {
   name = "mlport jobs"
@@ -158,6 +162,13 @@ resource "databricks_permissions" "policy" {
   }
 }
 
+resource "databricks_secret_acl" "mlport" {
+  for_each   = toset(var.users)
+  scope      = databricks_secret_scope.mlport.name
+  principal  = each.value
+  permission = "WRITE"
+}
+
 resource "databricks_permissions" "warehouse" {
   count           = var.captured_requests ? 1 : 0
   sql_endpoint_id = databricks_sql_endpoint.captured[0].id
@@ -182,6 +193,7 @@ output "profile" {
     region = "${var.region}"
     tier = "${var.tier}"
     policy_id = "${databricks_cluster_policy.jobs.id}"
+    secret_scope = "${databricks_secret_scope.mlport.name}"
     state = "%{if var.state_bucket == ""}abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/mlport%{else}s3://${aws_s3_bucket.state[0].id}/mlport%{endif}"
     %{if var.captured_requests~}
     warehouse_id = "${databricks_sql_endpoint.captured[0].id}"

@@ -81,6 +81,8 @@ class DatabricksConfig(Config):
     """The usage (budget) policy that serverless runs and endpoints are billed by."""
     run_as: str | None = None
     """The application id of the service principal that jobs run as; whoever submits them if not set."""
+    secret_scope: str | None = Field(None, pattern=r"^[A-Za-z0-9_.@-]{1,128}$")
+    """The secret scope that holds the secrets of jobs until they have ended. Whoever may read it can read them."""
     proxy: str | None = Field(None, repr=False)
     """An HTTP proxy for everything; that of the environment if not set. The SDK's own sign-in goes by the environment only."""
     ca: Path | None = None

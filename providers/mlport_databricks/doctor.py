@@ -1,4 +1,4 @@
-"""What `mlport doctor` looks at: who we are, the schema and the volume with what we may do there, the warehouse, and the state."""
+"""What `mlport doctor` looks at: who we are, the schema and the volume with what we may do there, scope, warehouse and state."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ def findings(session: DatabricksSession) -> Iterator[Finding]:
     yield _looked("volume files", look.volume_files, f"grant READ VOLUME and WRITE VOLUME on {look.objects()['volume']}")
     yield _looked("jobs", look.runs, "grant the entitlement to create clusters, or set policy_id")
     yield _looked("runner folder", look.runner_folder, "set runner_folder to a folder that you may write and jobs may read")
+    if scope := session.config.secret_scope:
+        yield _looked(f"secret scope {scope}", look.secret_scope, f"make the scope {scope}, and grant WRITE on it")
     yield _looked("serving endpoints", look.endpoints, "Model Serving must be enabled in the workspace")
     if session.config.warehouse_id:
         yield _looked("warehouse", look.warehouse, "grant CAN USE on the warehouse, or name another in warehouse_id")
@@ -143,6 +145,16 @@ class _Look:
         if found is None:
             raise _MissingError(f"{folder}: there is no such folder, nor one above it")
         return folder if found == folder else f"{folder} will be made in {found}"
+
+    def secret_scope(self) -> str:
+        from mlport_databricks.workspace.secret_scope import SecretScope
+
+        scope, key = SecretScope(self._session.connection, str(self._config.secret_scope)), f"doctor-{secrets.token_hex(4)}"
+        try:
+            scope.put(key, {})
+        finally:
+            scope.delete(key)
+        return "secrets can be put and removed"
 
     def endpoints(self) -> str:
         self._get("/api/2.0/serving-endpoints", "serving_endpoints.list")

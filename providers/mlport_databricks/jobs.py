@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlport.errors import AmbiguousError, ConflictError, InvalidRequestError, MlportError, NotFoundError, stamped
-from mlport.metrics import points
-from mlport.paging import each
 from mlport.spi import TOKEN, JobResult, JobStatus, Json, LogPage, MetricPoint, Models, Page, Plan, Query
 from mlport.transfer import is_url
 from mlport_databricks.labels import KIND_LABEL, clean
@@ -24,6 +22,7 @@ from mlport_databricks.running.job_records import (
     id_of,
     is_scheduled,
     job_status,
+    moment,
     run_folder,
     run_number,
     state_of,
@@ -32,9 +31,10 @@ from mlport_databricks.running.job_records import (
     token_of,
 )
 from mlport_databricks.running.job_request import RUNNER, SUBMIT_PATH, entry_path, wheels_of
-from mlport_databricks.running.logs import read_page
+from mlport_databricks.running.manifest import asked_in, manifest_path, work_in
 from mlport_databricks.running.package import ENTRY, program, program_digest
 from mlport_databricks.running.states import run_state
+from mlport_databricks.workspace.secret_scope import SecretScope, key_of
 
 if TYPE_CHECKING:
     from mlport_databricks.workspace.connection import Connection
@@ -43,6 +43,10 @@ RUNS = "/api/2.2/jobs/runs"
 PAGE = 24  # jobs/runs/list takes less than 25
 CLOCKS = timedelta(minutes=10)  # what clocks may differ, and a submit may take
 LOOKS_AT_ONCE = 8
+log = logging.getLogger("mlport.databricks")
+BUNDLE, MARK = "bundle.tar.gz", "submitted"
+STAGED = (BUNDLE, MARK, "manifest.json")
+"""One of these is in a job's folder before it is submitted: the mark where there is nothing else to stage."""
 
 
 @stamped("databricks", "jobs")
@@ -55,13 +59,30 @@ class DatabricksJobs:
         self._ended: dict[str, Json | None] = {}  # what never changes any more
         self._manifests: dict[str, Json] = {}
         self._program_is_there = False
+        self._forgotten: set[str] = set()  # runs whose secrets are gone
 
     # ---------------------------------------------------------------- making
 
     def submit(self, plan: Plan, *, token: str, bundle: Path | None = None, secrets: Mapping[str, str] | None = None) -> str:
         """Stage what the job needs, and submit it: the token makes Databricks do that once, so a lost answer is asked for again."""
-        self.stage(plan, token, bundle)
         body = self.settled(plan.requests[-1].body, token)
+        if not secrets:
+            return self._submit(plan, body, token, bundle)
+        scope, key = self._scope(), key_of(token)
+        is_new = scope.put(key, secrets)
+        try:
+            return self._submit(plan, body, token, bundle)
+        except AmbiguousError:
+            raise
+        except MlportError:
+            if is_new:  # or an earlier submit may have made a run that reads them
+                scope.delete(key)
+            raise
+
+    def _submit(self, plan: Plan, body: Json, token: str, bundle: Path | None) -> str:
+        self.stage(plan, token, bundle)
+        if bundle is None and work_in(body) is not None:
+            self._files.put(f"{job_folder(self._config, token)}/{MARK}", b"")
         try:
             return self._send(body)
         except AmbiguousError as first:
@@ -84,20 +105,22 @@ class DatabricksJobs:
         """Have everything in its place that the run reads. Done again, nothing changes."""
         self.place_program()
         folder = job_folder(self._config, token)
-        work = self.settled(plan.requests[-2].body, token)
+        given = work_in(self.settled(plan.requests[-1].body, token))
+        work = given or self.settled(plan.requests[-2].body, token)
         asked = plan.spec.get("job") or plan.spec
         for path in map(Path, wheels_of(asked.get("requirements", ()))):
             if path.is_file():
                 self._files.put(f"{folder}/wheels/{path.name}", path)
         if bundle is not None:
-            self._files.put(f"{folder}/bundle.tar.gz", bundle)
+            self._files.put(f"{folder}/{BUNDLE}", bundle)
         self._stage_inputs(plan, work)
         if plan.facts.model and "model" in work["inputs"]:
             self._stage_model(plan.facts.model)
         output = plan.spec.get("output")
         if plan.kind == "batch" and output and not is_url(output) and volume_path(output) is None:
             self._files.put(f"{folder}/deliver.json", json.dumps({"host": socket.gethostname(), "path": output}).encode())
-        self._files.put(f"{folder}/manifest.json", json.dumps(work, ensure_ascii=False, allow_nan=False).encode())
+        if given is None:
+            self._files.put(manifest_path(self._config, token), json.dumps(work, ensure_ascii=False, allow_nan=False).encode())
 
     def place_program(self) -> None:
         """The first program of every run and what goes with it, in the workspace once for each content."""
@@ -130,12 +153,12 @@ class DatabricksJobs:
     # ---------------------------------------------------------------- looking
 
     def find(self, token: str, *, since: datetime | None = None) -> str | None:
-        """By the name of the runs since the manifest was staged: without one there is none. Who may send again does that instead."""
-        staged = self._files.head(f"{job_folder(self._config, token)}/manifest.json")
-        if staged is None:
+        """By the name of the runs since the job was staged: if nothing was, there is none. Who may send again does that instead."""
+        folder = job_folder(self._config, token)
+        staged = [moment(entry["last_modified"]) for entry in self._files.list(folder) if entry["name"] in STAGED]
+        if not staged:
             return None
-        first = parsedate_to_datetime(staged["modified"]) if since is None and staged["modified"] else since
-        begin = (first or datetime.now(UTC) - timedelta(days=60)) - CLOCKS
+        begin = (since or min(staged)) - CLOCKS
         page: str | None = None
         while True:
             answer = self._list(page, PAGE, {"run_type": "SUBMIT_RUN", "start_time_from": int(begin.timestamp() * 1000)})
@@ -149,8 +172,10 @@ class DatabricksJobs:
     def status(self, job_id: str) -> JobStatus:
         run = self._get(job_id)
         found = self._status(run)
-        if run_state(run).terminal and found.state == "SUCCEEDED":
-            self._deliver(run)
+        if run_state(run).terminal:
+            self._forget_secrets(run)
+            if found.state == "SUCCEEDED":
+                self._deliver(run)
         return found
 
     def list(self, query: Query, page: str | None = None) -> Page[JobStatus]:
@@ -176,6 +201,8 @@ class DatabricksJobs:
 
     def _oldest_first(self, query: Query, page: str | None) -> Page[JobStatus]:
         """Databricks lists the newest first only, so all are read; a page's token is the id of the last job on it."""
+        from mlport.paging import each
+
         newest: list[Json] = list(each(lambda token: Page(*self._page(query, token))))
         oldest = newest[::-1]
         begin = next((index + 1 for index, run in enumerate(oldest) if id_of(run) == page), 0) if page else 0
@@ -191,14 +218,22 @@ class DatabricksJobs:
         return JobResult.read(self._end_of(run) or {})
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
+        from mlport.metrics import points
+
         folder = run_folder(self._config, self._get(job_id))
         content = self._files.get(f"{folder}/metrics.jsonl") if folder else None
         return points((content or b"").split(b"\n"))
 
     def logs(self, job_id: str, *, after: str | None = None) -> LogPage:
+        from mlport_databricks.running.logs import read_page
+
         run = self._get(job_id)
         nodes = self._nodes(run)
         return read_page(self._connection, run, run_folder(self._config, run), nodes, after, ended=run_state(run).terminal)
+
+    def asked(self, job_id: str) -> Json | None:
+        """Kind, spec and facts of the job as it was asked for, by its manifest."""
+        return asked_in(self._manifest(self._get(job_id)))
 
     # ---------------------------------------------------------------- ending
 
@@ -217,9 +252,33 @@ class DatabricksJobs:
             return
         if not run_state(run).terminal:
             raise ConflictError(f"job {job_id} is {run_state(run)}", hint="cancel it and wait for its end first")
+        if named := self._secrets_of(run):
+            self._scope(named["scope"]).delete(named["key"])
         self._connection.call("POST", f"{RUNS}/delete", operation="jobs.delete_run", body={"run_id": run_number(job_id)}, repeatable=True)
         if (folder := run_folder(self._config, run)) is not None:
             self._files.delete_below(folder)
+
+    # ---------------------------------------------------------------- secrets
+
+    def _scope(self, name: str = "") -> SecretScope:
+        return SecretScope(self._connection, name or str(self._config.secret_scope))
+
+    def _secrets_of(self, run: Json) -> Json:
+        """Scope and key of a run's secrets; empty for one without any, or where the profile has nothing to do with such."""
+        found: Json = self._manifest(run).get("secrets", {}) if self._config.secret_scope else {}
+        return found
+
+    def _forget_secrets(self, run: Json) -> None:
+        """Nobody reads the secrets of an ended run. Whoever looks and may not remove them leaves that to others."""
+        named = self._secrets_of(run)
+        if not named or id_of(run) in self._forgotten:
+            return
+        try:
+            self._scope(named["scope"]).delete(named["key"])
+        except MlportError as error:
+            log.warning("the secrets of job %s could not be removed from %s: %s", id_of(run), named["scope"], error.message)
+        else:
+            self._forgotten.add(id_of(run))
 
     # ---------------------------------------------------------------- what the nodes wrote
 
@@ -239,10 +298,12 @@ class DatabricksJobs:
         return {**work.get("labels", {}), **({KIND_LABEL: "batch"} if work.get("kind") == "batch" else {})}
 
     def _manifest(self, run: Json) -> Json:
-        """The manifest that the run carries; empty for a run that mlport did not make."""
+        """The manifest that the run carries, or that lies in the volume; empty for a run that mlport did not make."""
         token = token_of(run)
+        if token and (given := work_in(run)) is not None:
+            return given
         if token and token not in self._manifests:
-            content = self._files.get(f"{job_folder(self._config, token)}/manifest.json")
+            content = self._files.get(manifest_path(self._config, token))
             if content is None:
                 return {}
             self._manifests[token] = json.loads(content)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mlport.errors import SpecError
 from mlport.specs import Spec
@@ -17,6 +17,8 @@ SecurityMode = Literal["DATA_SECURITY_MODE_DEDICATED", "DATA_SECURITY_MODE_STAND
 
 class DatabricksJobOptions(Spec):
     """Of a job or a batch. What is not set is as the profile says."""
+
+    model_config = ConfigDict(defer_build=True)  # most jobs have none, and building takes as long as a request
 
     cluster: str = Field("job", pattern=CLUSTER)
     """`job`: a new cluster for it alone; `serverless`; or the id of a cluster that is there, such as `0923-164208-meows279`."""
@@ -54,6 +56,8 @@ class DatabricksJobOptions(Spec):
 class DatabricksEndpointOptions(Spec):
     """Of an endpoint or a deployment. What is not set is as the profile says."""
 
+    model_config = ConfigDict(defer_build=True)
+
     workload_type: Literal["CPU", "CPU_MEDIUM", "CPU_LARGE", "GPU_SMALL", "GPU_MEDIUM", "GPU_LARGE", "MULTIGPU_MEDIUM"] | None = None
     """The kind of machine, instead of the one that `compute` leads to."""
     workload_size: Literal["Small", "Medium", "Large"] | None = None
@@ -64,7 +68,10 @@ class DatabricksEndpointOptions(Spec):
 
 def options_of(kind: type[Options], options: Mapping[str, Mapping[str, Any]]) -> Options:
     """Those of this provider, with defaults. Raises SpecError that names the field and the nearest valid one."""
+    given = options.get("databricks")
+    if not given:
+        return cast("Options", kind.model_construct())
     try:
-        return kind.model_validate(dict(options.get("databricks", {})))
+        return kind.model_validate(dict(given))
     except SpecError as error:
         raise SpecError(f"options.databricks: {error.message}", hint=error.hint) from error

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class DatabricksSession:
-    """What `open` returns. A submit is idempotent by token at the vendor's, so nothing must be waited for: `find_lag` is 0."""
+    """What `open` returns. A submit is idempotent by token at the vendor's, so nothing must be waited for: `find_lag` is 0.
+
+    Its jobs keep what was asked for (`asked`), so one without a key leaves no entry in the journal.
+    """
 
     find_lag = 0.0
 
@@ -94,6 +97,10 @@ class DatabricksSession:
             raise NotFoundError(f"{path} does not exist", provider="databricks", operation="input")
         digest = tree_digest(path) if path.is_dir() else file_digest(path)
         return InputFact(str(path), "sha256", digest, tree_bytes(path))
+
+    def asked(self, job_id: str) -> Json | None:
+        """How a job was asked for: its manifest tells."""
+        return self.jobs.asked(job_id)
 
     def doctor(self) -> Iterator[Finding]:
         from mlport_databricks.doctor import findings

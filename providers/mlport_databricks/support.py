@@ -6,15 +6,16 @@ from mlport.capabilities import Capability as C
 from mlport.capabilities import Support, SupportMap, absent, composed, native, not_yet, total
 from mlport_databricks.config import DatabricksConfig
 
+NO_SCOPE = "needs secret_scope in the profile: a secret scope holds them until the job has ended"
 NO_WAREHOUSE = "needs warehouse_id in the profile: what was captured is a table, and a SQL warehouse reads it"
 
 
 def supports(config: DatabricksConfig) -> SupportMap:
-    """The capability map: what is read from tables needs a warehouse."""
-    return total({**_jobs(), **_others(), **_models(), **_endpoints(config)})
+    """The capability map: what is read from tables needs a warehouse, what is secret a scope."""
+    return total({**_jobs(config), **_others(), **_models(), **_endpoints(config)})
 
 
-def _jobs() -> dict[C, Support]:
+def _jobs(config: DatabricksConfig) -> dict[C, Support]:
     return {
         C.JOB_RUN: native("a one-time run, on a cluster of its own unless options.databricks.cluster says otherwise"),
         C.JOB_CANCEL: native("jobs/runs/cancel: asynchronous, and a run about to end may still succeed"),
@@ -38,10 +39,9 @@ def _jobs() -> dict[C, Support]:
         C.JOB_SPOT: native("spot with fallback to on demand; classic clusters only"),
         C.JOB_METRICS: composed("JSON lines in the volume"),
         C.JOB_METRICS_LIVE: composed("copied there every 2 seconds"),
-        C.JOB_SECRETS: not_yet(
-            "they would go through a secret scope, which classic clusters alone read into variables. "
-            "Until then let the program read the scope itself, with dbutils.secrets"
-        ),
+        C.JOB_SECRETS: composed("a secret of the scope, which the run reads with dbutils; removed when the job is seen to have ended")
+        if config.secret_scope
+        else absent(NO_SCOPE),
     }
 
 

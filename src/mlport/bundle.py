@@ -6,18 +6,17 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from mlport.errors import SpecError
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 ALWAYS_IGNORED = (
     ".git/",
@@ -169,7 +168,7 @@ def source_files(root: Path) -> Iterator[tuple[str, Path]]:
     inside = root.resolve()
     for folder, folders, names in os.walk(root, onerror=_unreadable):
         here = Path(folder)
-        folders[:] = sorted(name for name in folders if not ignored.match_file(f"{(here / name).relative_to(root).as_posix()}/"))
+        folders[:] = sorted(name for name in folders if not ignored(f"{(here / name).relative_to(root).as_posix()}/"))
         for name in folders:
             if (here / name).is_symlink():
                 raise SpecError(
@@ -178,7 +177,7 @@ def source_files(root: Path) -> Iterator[tuple[str, Path]]:
         for name in names:
             file = here / name
             relative = file.relative_to(root).as_posix()
-            if ignored.match_file(relative):
+            if ignored(relative):
                 continue
             if not file.is_file():
                 raise SpecError(
@@ -191,12 +190,29 @@ def source_files(root: Path) -> Iterator[tuple[str, Path]]:
             yield relative, file
 
 
-def _ignored(root: Path) -> GitIgnoreSpec:
-    from pathspec import GitIgnoreSpec
-
+def _ignored(root: Path) -> Callable[[str], bool]:
+    """Says of a path below the folder whether it is left out; a folder's path ends with `/`."""
     listing = next((root / name for name in IGNORE_FILES if (root / name).is_file()), None)
-    lines = listing.read_text(encoding="utf-8").splitlines() if listing else []
-    return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *lines])
+    if listing is None:
+        return always_ignored
+    from pathspec import GitIgnoreSpec  # takes longer to load than most sources to pack
+
+    return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *listing.read_text(encoding="utf-8").splitlines()]).match_file
+
+
+def always_ignored(path: str) -> bool:
+    """Whether ALWAYS_IGNORED alone leaves a path out, as git reads it: a name at any depth, with `/` at its end a folder's.
+
+    >>> always_ignored("a/__pycache__/b"), always_ignored("a/b.pyc"), always_ignored("venv")
+    (True, True, False)
+    """
+    return _always().search(path) is not None
+
+
+@cache
+def _always() -> re.Pattern[str]:
+    names = (re.escape(name).replace(r"\*", "[^/]*") + ("" if name.endswith("/") else r"(?:/|\Z)") for name in ALWAYS_IGNORED)
+    return re.compile(f"(?:^|/)(?:{'|'.join(names)})")
 
 
 def _refuse_too_large(root: Path, files: list[tuple[str, Path]]) -> None:
@@ -211,15 +227,15 @@ def _refuse_too_large(root: Path, files: list[tuple[str, Path]]) -> None:
 
 
 def git_state(source: str | Path) -> GitState | None:
-    """The commit and dirty flag of the checkout that holds `source`; None outside git or without git."""
-    root = Path(source)
+    """The commit and dirty flag of the checkout that holds `source`; None outside git, before the first commit, or without git."""
+    root = Path(source).resolve()
     folder = root if root.is_dir() else root.parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
+    if "GIT_DIR" not in os.environ and not any((above / ".git").exists() for above in (folder, *folder.parents)):
+        return None  # as git would say, some milliseconds later
+    command = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch", "--", "."]
     try:
-        commit = git("rev-parse", "HEAD")
-        return GitState(commit, bool(git("status", "--porcelain", "--", ".")))
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return None
+    commit = next(line.rpartition(" ")[2] for line in told if line.startswith("# branch.oid "))
+    return None if commit == "(initial)" else GitState(commit, any(not line.startswith("#") for line in told))

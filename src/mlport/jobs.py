@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from mlport.bundle import Bundle, git_state, pack
 from mlport.capabilities import Capability
 from mlport.errors import AmbiguousError, JobFailedError, MlportError, NotFoundError, SpecError
-from mlport.journal import token_for
+from mlport.journal import token_for, unrecorded
 from mlport.paging import each
-from mlport.spi import Artifact, Facts, InputFact, JobResult, JobStatus, Plan, Query, State
+from mlport.spi import Artifact, Facts, InputFact, JobResult, JobStatus, Plan, Query, Recalls, State
 from mlport.transfer import is_url, local_path
 from mlport.waiting import delays, wait_until
 
@@ -148,13 +148,20 @@ class Jobs:
             SpecError: a field cannot work: it names the field, the value and what would be right.
             UnsupportedError: the provider lacks something; names every gap.
             ConflictError: the key was used for other work.
-            AmbiguousError: no answer came; ask again with the same key.
+            AmbiguousError: no answer came; ask again with the same key. The message has the token, which the job carries if it exists.
         """
         token = token_for(self._client.config.target, "job", key)
+        recorded = key is not None or not self._are_recalled()
         with _scratch(spec) as folder:
             plan, bundle = self.prepare(spec, folder)
-            job_id = self.send(plan, token=token, bundle=bundle.path if bundle else None, secrets=secrets_of(spec), key=key)
+            packed = bundle.path if bundle else None
+            job_id = self.send(plan, token=token, bundle=packed, secrets=secrets_of(spec), key=key, recorded=recorded)
         return Job(job_id, self._client)
+
+    def _are_recalled(self) -> bool:
+        """Whether jobs tell how they were asked for, and a submit needs no entry in the journal to be done once."""
+        session = self._client.session
+        return session.find_lag <= 0 and isinstance(session, Recalls)
 
     def send(
         self,
@@ -165,15 +172,28 @@ class Jobs:
         secrets: Mapping[str, str],
         key: str | None = None,
         replan: bool = False,
+        recorded: bool = True,
         to: Tuner | None = None,
     ) -> str:
-        """Submit what was planned, once for each token; its id. `replan` is that of `Journal.once`; a sweep goes `to` a tuner."""
+        """Submit what was planned, once for each token; its id.
+
+        `replan` is that of `Journal.once`; a sweep goes `to` a tuner; what is not `recorded` is `journal.unrecorded`.
+        """
         jobs = to or self._client.session.jobs
+
+        def submit() -> str:
+            return jobs.submit(plan, token=token, bundle=bundle, secrets=secrets)
+
+        def find() -> str | None:
+            return jobs.find(token)
+
+        if not recorded:
+            return unrecorded(token, submit, find)
         return self._client.journal.once(
             token,
             plan,
-            send=lambda: jobs.submit(plan, token=token, bundle=bundle, secrets=secrets),
-            find=lambda: jobs.find(token),
+            submit,
+            find,
             name=str,
             recall=str,
             find_lag=self._client.session.find_lag,

@@ -2,7 +2,8 @@
 
 One entry a token, in the profile's StateStore: `intended` before the provider is asked, `done` with the id after.
 What lies between is ambiguous, and is settled by looking for the token, never by asking again blindly; but where the
-provider itself does a token's work once, asking again is what settles it.
+provider itself does a token's work once, asking again is what settles it. A token that nobody can ask for again has no
+entry where its job tells by itself how it was asked for.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Journal:
             entry, version = self._intend_again(entry, version, plan, find_lag)
         with _Sending(self._store, entry, version, find_lag / BEATS, self._clock) as sending:
             try:
-                made = self._send(entry, send, find, find_lag)
+                made = _sent(token, key, send, find, find_lag)
             except AmbiguousError:
                 raise
             except MlportError:
@@ -116,18 +117,6 @@ class Journal:
                     self._forget(token, sending.stop())
                 raise
         return self._done(entry, made, name)
-
-    def _send(self, entry: Entry, send: Callable[[], T], find: Callable[[], T | None], find_lag: float) -> T:
-        try:
-            return send()
-        except AmbiguousError as error:
-            try:
-                found = find()
-            except MlportError as failed:  # no news of it: the intent must stay
-                raise self._unknown(entry, find_lag) from failed
-            if found is None:
-                raise self._unknown(entry, find_lag) from error
-            return found
 
     def _intend(self, token: str, plan: Plan, key: str | None) -> tuple[Entry, str, bool]:
         entry = Entry(token, plan.digest, plan.to_json(), self._clock(), key=key)
@@ -145,12 +134,12 @@ class Journal:
         if find_lag <= 0 and entry.digest == plan.digest:
             return entry, version
         if self._clock() - entry.at < find_lag:
-            raise self._unknown(entry, find_lag)
+            raise _unknown(entry.token, entry.key, find_lag)
         again = replace(entry, at=self._clock(), digest=plan.digest, plan=plan.to_json())
         try:
             return again, self._store.put(f"journal/{entry.token}", _encode(again), expect=version)
         except ConflictError as error:
-            raise self._unknown(entry, find_lag) from error
+            raise _unknown(entry.token, entry.key, find_lag) from error
 
     def _done_meanwhile(self, entry: Entry) -> str | None:
         """The id that another process got for a young entry: it is most likely sending right now, and is given a while."""
@@ -173,18 +162,37 @@ class Journal:
         self._store.put(f"journal/{entry.token}", _encode(Entry(entry.token, entry.digest, entry.plan, entry.at, name(made), entry.key)))
         return made
 
-    @staticmethod
-    def _unknown(entry: Entry, find_lag: float) -> AmbiguousError:
-        later = f"in {find_lag:g} s" if find_lag else "later"
-        again = (
-            f"ask once more with the same key {later}"
-            if entry.key
-            else f"look {later} for what carries this token, and use a key next time"
-        )
-        return AmbiguousError(
-            f"no answer came, and whether the work was done is not known yet (token {entry.token})",
-            hint=f"nothing is sent again meanwhile; {again}",
-        )
+
+def unrecorded(token: str, send: Callable[[], T], find: Callable[[], T | None]) -> T:
+    """Send work of a fresh token, which nobody can ask for again, to a provider that does a token's work once: no entry is made.
+
+    Raises:
+        AmbiguousError: no answer came, and a look found nothing; the message has the token.
+        MlportError: the provider refused before doing anything.
+    """
+    return _sent(token, None, send, find, 0.0)
+
+
+def _sent(token: str, key: str | None, send: Callable[[], T], find: Callable[[], T | None], find_lag: float) -> T:
+    try:
+        return send()
+    except AmbiguousError as error:
+        try:
+            found = find()
+        except MlportError as failed:  # no news of it: the intent must stay
+            raise _unknown(token, key, find_lag) from failed
+        if found is None:
+            raise _unknown(token, key, find_lag) from error
+        return found
+
+
+def _unknown(token: str, key: str | None, find_lag: float) -> AmbiguousError:
+    later = f"in {find_lag:g} s" if find_lag else "later"
+    again = f"ask once more with the same key {later}" if key else f"look {later} for what carries this token, and use a key next time"
+    return AmbiguousError(
+        f"no answer came, and whether the work was done is not known yet (token {token})",
+        hint=f"nothing is sent again meanwhile; {again}",
+    )
 
 
 class _Sending:

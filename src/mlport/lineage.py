@@ -6,21 +6,22 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mlport.errors import NotFoundError
-from mlport.spi import Tunes
+from mlport.spi import JobStatus, Recalls, Tunes
 
 if TYPE_CHECKING:
+    from mlport.client import Client
     from mlport.jobs import Job
 
 
 def lineage_of(job: Job) -> dict[str, Any]:
-    """The lineage of an ended job, from its journal entry, status and result.
+    """The lineage of an ended job, from how it was asked for, its status and result.
 
     Keys: job, target, bundle, git_commit, git_dirty, inputs (uri, kind, digest, bytes of each), params, entrypoint,
-    requirements, environment, metrics, started, ended. A job submitted by other means has no journal entry and so
-    only what the provider itself knows.
+    requirements, environment, metrics, started, ended. Of a job submitted by other means there is only what the provider
+    itself knows.
     """
     status, result = job.status(), job.result
-    entry = job.client.journal.get(status.token) if status.token else None
+    asked = asked_for(job.client, status)
     known: dict[str, Any] = {
         "job": job.id,
         "target": job.client.config.target,
@@ -29,17 +30,30 @@ def lineage_of(job: Job) -> dict[str, Any]:
         "metrics": dict(result.metrics),
         "environment": dict(result.resolved),
     }
-    if entry is None:
+    if asked is None:
         return known
-    if entry.plan["kind"] == "sweep":
-        spec, searched = entry.plan["spec"]["job"], _searched(job, entry.id)
-        return {**known, **_asked(entry.plan["facts"], {**spec, "params": {**spec.get("params", {}), **searched}})}
-    return {**known, **_asked(entry.plan["facts"], entry.plan["spec"])}
+    if asked["kind"] == "sweep":
+        spec, searched = asked["spec"]["job"], _searched(job, status.token or "")
+        return {**known, **_asked(asked["facts"], {**spec, "params": {**spec.get("params", {}), **searched}})}
+    return {**known, **_asked(asked["facts"], asked["spec"])}
 
 
-def _searched(job: Job, sweep_id: str | None) -> dict[str, Any]:
-    """The parameters that the vendor's tuner gave to this trial; none where the sweep is gone."""
-    session = job.client.session
+def asked_for(client: Client, status: JobStatus) -> dict[str, Any] | None:
+    """`kind`, `spec` and `facts` of the plan that a job was submitted with: the journal tells, or else the job itself.
+
+    None for a job submitted by other means. Of a native sweep's trial they are the sweep's.
+    """
+    entry = client.journal.get(status.token) if status.token else None
+    if entry is not None:
+        return entry.plan
+    session = client.session
+    return session.asked(status.id) if isinstance(session, Recalls) else None
+
+
+def _searched(job: Job, token: str) -> dict[str, Any]:
+    """The parameters that the vendor's tuner gave to this trial, by the sweep's token; none where the sweep is gone."""
+    session, entry = job.client.session, job.client.journal.get(token)
+    sweep_id = entry.id if entry else None
     if sweep_id is None or not isinstance(session, Tunes):
         return {}
     with suppress(NotFoundError):

@@ -51,6 +51,7 @@ class Node:
         self.rank: int = node["rank"]
         self.metrics = os.path.join(folder, "metrics.jsonl")
         self.stopped = False
+        self.private: dict[str, str] = {}  # variables for the program alone, which are written nowhere
         self._child: subprocess.Popen[bytes] | None = None
 
     keeps_all = False
@@ -81,7 +82,7 @@ class Node:
         path = os.path.join(place, "manifest.json")
         with open(path, "w", encoding="utf-8") as stream:
             json.dump(self.manifest(number, place), stream)
-        self.child([self.python(), os.path.join(self.folder, "mlport_runner.py"), path])
+        self.child([self.python(), os.path.join(self.folder, "mlport_runner.py"), path], self.private)
         try:
             with open(os.path.join(place, "result.json"), encoding="utf-8") as stream:
                 result: Json = json.load(stream)
@@ -135,13 +136,14 @@ class Node:
 
     # -- programs
 
-    def child(self, command: list[str]) -> int:
-        """Run a program, pass on what it prints, and keep its metrics meanwhile; its exit code."""
+    def child(self, command: list[str], private: dict[str, str] | None = None) -> int:
+        """Run a program, pass on what it prints, and keep its metrics meanwhile; its exit code. `private` are variables of its own."""
         if self.stopped:
             return STATUS["CANCELLED"]
         ended = threading.Event()
         watching = threading.Thread(target=self._watch, args=(ended,), daemon=True)
         environment = {key: value for key, value in os.environ.items() if key != "MLPORT_MANIFEST"}
+        environment.update(private or {})
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
         ) as child:

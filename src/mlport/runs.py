@@ -74,18 +74,18 @@ class Runs:
         """Run a job again with the same spec, after making sure that its code and inputs are still the same.
 
         Raises:
-            NotFoundError: this profile's journal does not know how the job was asked for.
+            NotFoundError: neither this profile's journal nor the job itself knows how it was asked for.
             ConflictError: the source has changed; the message names the commit to check out.
             InputChangedError: an input has changed.
         """
+        from mlport.lineage import asked_for
         from mlport.specs import JobSpec
 
-        status = self._client.jobs.get(job_id).status()
-        entry = self._client.journal.get(status.token) if status.token else None
-        if entry is None or entry.plan["kind"] != "job":
+        asked = asked_for(self._client, self._client.session.jobs.status(job_id))
+        if asked is None or asked["kind"] != "job":
             raise NotFoundError(f"job {job_id} was not submitted through this profile, so how it was asked for is not known")
-        spec = JobSpec.model_validate(entry.plan["spec"])
-        self._require_same(job_id, spec.source, entry.plan["facts"])
+        spec = JobSpec.model_validate(asked["spec"])
+        self._require_same(job_id, spec.source, asked["facts"])
         return self._client.jobs.submit(spec, key=key)
 
     def _require_same(self, job_id: str, source: str | None, facts: Mapping[str, Any]) -> None:

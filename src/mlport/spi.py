@@ -791,6 +791,18 @@ class Tunes(Protocol):
 
 
 @runtime_checkable
+class Recalls(Protocol):
+    """A session whose jobs and batches themselves keep how they were asked for. With a `find_lag` of 0, a submit without a key then needs no entry in the journal."""
+
+    def asked(self, job_id: str) -> Json | None:
+        """`kind`, `spec` and `facts` of the plan that a job was submitted with, as plain data; without any secret's value.
+
+        Of the facts there are at least bundle, git_commit, git_dirty and inputs. None for a job that was not submitted by
+        mlport. Raises NotFoundError.
+        """
+
+
+@runtime_checkable
 class Reconciles(Protocol):
     """A session whose work must be looked after by someone, for example after a reboot. `mlport agent` calls it again and again."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +12,27 @@ from typing import Any
 
 import mlport
 from mlport import JobSpec, ScheduleSpec, SweepSpec
+from mlport.emulation.server import Ready
 from mlport.errors import AmbiguousError, MlportError, NotFoundError, QuotaError
 from mlport.specs import DeploymentSpec, EndpointSpec, ModelRef
 
+TESTS = Path(__file__).parents[1]
 SECONDS = 120.0
 LIFE = ("register", "create", "deploy", "set_traffic", "undeploy", "delete")
+FAULTS: dict[str, dict[str, Any]] = {
+    "cut off before": {"effect": "reset"},
+    "cut off after": {"effect": "reset", "when": "after"},
+    "503 before": {"effect": "error", "status": 503},
+    "503 after": {"effect": "error", "status": 503, "when": "after"},
+    "429": {"effect": "error", "status": 429},
+    "killed after": {},
+}
+"""What a call may meet, as the emulators know it; what is killed is the client."""
+QUICK = "cut off after"
+SPLITS = {"deploy": {"blue": 100, "green": 0}, "set_traffic": {"blue": 40, "green": 60}}
+"""The endpoint's traffic after a verb; `{"blue": 100}` after another."""
+SERVERS = {"register": 0, "delete": 0, "create": 1, "undeploy": 1}
+"""The model servers after a verb; two after another."""
 SCORE = """
 import json, os
 with open(os.environ["MLPORT_METRICS"], "a") as metrics:
@@ -78,3 +97,15 @@ def gone(look: Do) -> bool:
     except NotFoundError:
         return True
     return False
+
+
+def exit_status(program: str, **orders: Any) -> int:
+    """Of a provider's mutator, run with these orders as a process of its own."""
+    command = [sys.executable, "-m", program, json.dumps({name: str(value) for name, value in orders.items()})]
+    return subprocess.run(command, cwd=TESTS, timeout=120, check=False).returncode
+
+
+def servers(ready: Ready) -> int:
+    """Model servers that the emulator runs."""
+    with mlport.connect(f"local://{ready.folder / ready.provider / 'containers'}") as engine:
+        return sum(not each.state.terminal for each in engine.jobs.list())

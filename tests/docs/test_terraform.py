@@ -61,9 +61,9 @@ VERTEX = Plan(
 DATABRICKS = Plan(
     "databricks",
     DatabricksConfig,
-    r"\b(?:USE|CREATE|READ|WRITE|APPLY|CAN)_[A-Z]+\b|\b(?:EXECUTE|SELECT)\b",
+    r"\b(?:USE|CREATE|READ|WRITE|APPLY|CAN)_[A-Z]+\b|\b(?:EXECUTE|SELECT|WRITE)\b",
     ("| you |",),
-    frozenset({"host", "catalog", "schema", "volume", "state", "policy_id", "warehouse_id"}),
+    frozenset({"host", "catalog", "schema", "volume", "state", "policy_id", "warehouse_id", "secret_scope"}),
 )
 PLANS = [pytest.param(plan, id=plan.name) for plan in (VERTEX, DATABRICKS)]
 

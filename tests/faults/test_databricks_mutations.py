@@ -7,35 +7,29 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aids.calls import struck
 from aids.databricks.account import ROWS, TRUTH, classifier
 from aids.databricks.jobs import RUNNABLE
 from aids.databricks.mutator import after, connected, verbs
 from aids.databricks.place import call, emulator, set_faults
-from aids.mutations import LIFE, gone, persist
+from aids.mutations import FAULTS as COMMON
+from aids.mutations import LIFE, QUICK, SERVERS, SPLITS, exit_status, gone, persist, servers
 
 import mlport
-from mlport.emulation.server import FAULTS_PATH, Ready
+from mlport.emulation.server import Ready
 from mlport.waiting import delays, wait_until
 from mlport_databricks.notes import FOLDER, Note
 
 __all__ = ["classifier", "emulator"]
 
-TESTS = Path(__file__).parents[1]
 STORE = "*s3*.amazonaws.com"
 FAULTS: dict[str, dict[str, Any]] = {
-    "cut off before": {"effect": "reset"},
-    "cut off after": {"effect": "reset", "when": "after"},
-    "503 before": {"effect": "error", "status": 503},
-    "503 after": {"effect": "error", "status": 503, "when": "after"},
-    "429": {"effect": "error", "status": 429},
-    "killed after": {},
+    **COMMON,
     "state lost after": {"host": STORE, "effect": "error", "status": 503, "times": 5},  # mlport.transfer.RETRIES, and the first
 }
 CONFIG = {"endpoints.update_config": "PUT /api/2.0/serving-endpoints/*/config"}
@@ -55,7 +49,6 @@ CALLS = {  # of each verb: the operations that change something, and how the emu
 }
 KEYLESS = ("set_traffic", "undeploy", "delete")
 """Asked again, these are new operations; the note of one whose answer was lost is left behind, and nobody goes on with it."""
-QUICK = "cut off after"
 
 
 @pytest.fixture(autouse=True)
@@ -85,24 +78,12 @@ class Mutator:
         else:
             set_faults(self.ready, *({"match": match, "times": 1, **FAULTS[self.fault]} for match in calls.values()))
             persist(act)
-            assert self._struck() == len(calls)
+            assert struck(self.ready) == len(calls)
         persist(act)
 
-    def _struck(self) -> int:
-        status, rules = call(self.ready, "GET", FAULTS_PATH)
-        assert status == 200
-        return sum(rule["done"] for rule in rules["fault"])
-
     def _dies_after(self, operation: str, verb: str) -> int:
-        orders = {
-            "target": self.ready.targets["databricks"],
-            "verb": verb,
-            "name": self.name,
-            "folder": str(self.folder),
-            "die_after": operation,
-        }
-        command = [sys.executable, "-m", "aids.databricks.mutator", json.dumps(orders)]
-        return subprocess.run(command, cwd=TESTS, timeout=120, check=False).returncode
+        target = self.ready.targets["databricks"]
+        return exit_status("aids.databricks.mutator", target=target, verb=verb, name=self.name, folder=self.folder, die_after=operation)
 
     def _loses_state_after(self, operation: str, verb: str) -> None:
         """Do it once, with an object store that fails after the call was answered."""
@@ -110,7 +91,7 @@ class Mutator:
             connection = client.session.connection
             connection.call = after(operation, lambda: set_faults(self.ready, FAULTS[self.fault]), connection.call)
             persist(verbs(client, self.name, self.folder)[verb])
-        assert self._struck() == FAULTS[self.fault]["times"]
+        assert struck(self.ready) == FAULTS[self.fault]["times"]
 
     # ---------------------------------------------------------------- what is there afterwards
 
@@ -132,18 +113,12 @@ class Mutator:
         if verb == "delete":
             assert gone(lambda: client.endpoints.get(self.name))
         elif verb != "register":
-            both = {"deploy": {"blue": 100, "green": 0}, "set_traffic": {"blue": 40, "green": 60}}
-            assert self.split() == both.get(verb, {"blue": 100})
+            assert self.split() == SPLITS.get(verb, {"blue": 100})
         for _, kept in client.session.state.list(FOLDER):
             note = Note(**json.loads(kept.value))
             assert note.target != self.name or note.ended or note.kind in KEYLESS, note
-        expected = {"register": 0, "delete": 0, "create": 1, "undeploy": 1}.get(verb, 2)
-        wait_until(self.servers, lambda found: found == expected, pauses=delays(ceiling=0.3), timeout=60, what=f"{expected} model servers")
-
-    def servers(self) -> int:
-        """Model servers that the emulator runs."""
-        with mlport.connect(f"local://{self.ready.folder / 'databricks' / 'containers'}") as engine:
-            return sum(not each.state.terminal for each in engine.jobs.list())
+        expected = SERVERS.get(verb, 2)
+        wait_until(lambda: servers(self.ready) == expected, bool, pauses=delays(ceiling=0.3), timeout=60, what=f"{expected} model servers")
 
 
 @pytest.fixture

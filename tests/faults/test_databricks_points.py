@@ -5,17 +5,16 @@ Started again it goes on: what was asked for is done once, and nothing is left.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aids.databricks.jobs import OVER, RUNNABLE, put, python, volume
 from aids.databricks.place import call
-from aids.databricks.process import Emulated, emulating
 from aids.databricks.serving import PATH, entity, predict, register
+from aids.model_servers import ready_unnoted
+from aids.process import Emulated, emulating
 
 import mlport
 from mlport.waiting import delays, wait_until
@@ -43,7 +42,7 @@ def kinds(*kinds: str, quick: tuple[str, int] | None = None) -> list[Any]:
 
 @pytest.fixture
 def emulated(tmp_path: Path) -> Iterator[Emulated]:
-    with emulating(tmp_path / "state") as emulated:
+    with emulating("databricks", tmp_path / "state") as emulated:
         yield emulated
 
 
@@ -175,15 +174,8 @@ def test_an_endpoint_is_made_changed_and_gone(emulated: Emulated, tmp_path: Path
 def test_a_server_that_was_ready_before_its_emulator_came_back_is_found_ready(emulated: Emulated, tmp_path: Path) -> None:
     """The emulator dies when it has begun the server and has not noted it, and is away until the server answers."""
     register(emulated.ready, tmp_path / "models")
-    served = emulated.folder / "databricks" / "served"
-    emulated.die_at("before-servers 2")
-    with suppress(OSError):
-        call(emulated.ready, "POST", PATH, {"name": "early", "config": {"served_entities": [entity("blue")]}})
-    wait_until(lambda: emulated.is_dead, bool, timeout=SECONDS, what="its death")
-    wait_until(
-        lambda: [json.loads(each.read_text())["ready"] for each in served.glob("w*/state.json")], any, timeout=SECONDS, what="the server"
-    )
-    emulated.start()
+    wanted = {"name": "early", "config": {"served_entities": [entity("blue")]}}
+    ready_unnoted(emulated, "servers", "served", lambda: call(emulated.ready, "POST", PATH, wanted))
     wait_until(
         lambda: call(emulated.ready, "GET", f"{PATH}/early")[1]["state"]["ready"], lambda told: told == "READY", timeout=30, what="READY"
     )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aids.databricks.jobs import RUNNABLE
 from aids.databricks.place import call
-from aids.databricks.process import emulating
+from aids.process import emulating
 from aids.submits.run import Clients, Emulator, Run, check, report, unknown
 
 import mlport
@@ -71,7 +71,7 @@ def made(ready: Ready) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("run", [pytest.param(QUICK, id="40"), pytest.param(THOUSAND, id="1000", marks=pytest.mark.faults_full)])
 def test_none_is_doubled_and_none_is_lost(run: Run, tmp_path: Path) -> None:
     """Nor does anybody have to wait until it is known: each who was told so had both requests of that ask struck."""
-    with emulating(tmp_path / "state") as emulated:
+    with emulating("databricks", tmp_path / "state") as emulated:
 
         def restart() -> None:
             emulated.kill()

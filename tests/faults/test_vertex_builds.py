@@ -6,8 +6,8 @@ import io
 import tarfile
 from pathlib import Path
 
+from aids.process import emulating, nothing_works
 from aids.vertex.models import BUCKET, P, ask, deploy, done, endpoint, put, until
-from aids.vertex.process import emulating, nothing_works
 
 from mlport.emulation.server import Ready
 
@@ -44,7 +44,7 @@ def test_a_container_goes_on_and_a_build_is_done_by_the_next(tmp_path: Path) -> 
     gate = tmp_path / "gate"
     # the gate is a file of this machine, which the program opens by a path that the Dockerfile's text does not have
     waits = f"{WAITS.replace('sys.argv[1]', repr(str(gate)))}"
-    with emulating(tmp_path / "state") as emulated:
+    with emulating("vertex", tmp_path / "state") as emulated:
         ready = emulated.ready
         served = submitted(ready, "server", {"Dockerfile": 'FROM python:3.11\nCOPY s.py /s.py\nCMD ["python", "/s.py"]\n', "s.py": SERVER})
         until(lambda: ask(ready, "GET", f"/v1/{served}")["status"] == "SUCCESS", 120)
@@ -63,4 +63,4 @@ def test_a_container_goes_on_and_a_build_is_done_by_the_next(tmp_path: Path) -> 
         gate.touch()
         until(lambda: ask(ready, "GET", f"/v1/{slow}")["status"] == "SUCCESS", 120)
         done(ready, ask(ready, "POST", f"/v1/{where}:undeployModel", {"deployedModelId": "7"}))
-        nothing_works(emulated.folder)
+        nothing_works(emulated)

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from aids.process import Emulated, command, emulating, nothing_runs
 from aids.vertex.jobs import create, get, job, pool, printed, until
 from aids.vertex.models import BUCKET, MACHINE, ask, classifier, deploy, done, endpoint, put, upload
-from aids.vertex.process import COMMAND, Emulated, emulating, nothing_runs
 
 from mlport.emulation.at_work import processes
 from mlport.emulation.server import Ready
@@ -48,8 +48,8 @@ def at_work(ready: Ready, *, all_kinds: bool = True) -> tuple[str, str]:
 def test_nothing_is_left_where_nothing_is_kept(tmp_path: Path, number: int) -> None:
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     log = tmp_path / "log"
-    with log.open("w") as errors, subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=errors, text=True, env=env) as process:
-        emulated = Emulated(tmp_path / "state")
+    with log.open("w") as errors, subprocess.Popen(command("vertex"), stdout=subprocess.PIPE, stderr=errors, text=True, env=env) as process:
+        emulated = Emulated("vertex", tmp_path / "state")
         assert process.stdout is not None
         emulated.said = json.loads(process.stdout.readline())
         folder = Path(emulated.said["ca"]).parents[1]
@@ -62,7 +62,7 @@ def test_nothing_is_left_where_nothing_is_kept(tmp_path: Path, number: int) -> N
 
 
 def test_what_is_kept_goes_on_and_is_found_by_the_next(tmp_path: Path) -> None:
-    with emulating(tmp_path / "state") as emulated:
+    with emulating("vertex", tmp_path / "state") as emulated:
         running, where = at_work(emulated.ready, all_kinds=False)
         assert emulated.stop() == 0
         assert processes(emulated.folder)
@@ -78,7 +78,9 @@ def test_what_is_kept_goes_on_and_is_found_by_the_next(tmp_path: Path) -> None:
 def test_a_program_that_it_runs_is_told_to_end(tmp_path: Path) -> None:
     gate = tmp_path / "begun"
     program = f"import pathlib, time; pathlib.Path({str(gate)!r}).touch(); time.sleep(600)"
-    with subprocess.Popen([*COMMAND, "--", sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
+    with subprocess.Popen(
+        [*command("vertex"), "--", sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)}
+    ) as process:
         until = time.monotonic() + 60
         while not gate.exists():
             assert time.monotonic() < until

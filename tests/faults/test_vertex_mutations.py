@@ -5,39 +5,28 @@ Asked again, each makes one thing; nothing is left that nobody asked for.
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aids.mutations import LIFE, gone, persist, sweep
+from aids.calls import struck
+from aids.mutations import FAULTS, LIFE, QUICK, SERVERS, SPLITS, exit_status, gone, persist, servers, sweep
 from aids.vertex.account import ROWS, TRUTH, classifier
 from aids.vertex.models import nothing_left
 from aids.vertex.mutator import connected, verbs
-from aids.vertex.place import call, emulator, set_faults
+from aids.vertex.place import emulator, set_faults
 
 import mlport
-from mlport.emulation.server import FAULTS_PATH, Ready
+from mlport.emulation.server import Ready
 from mlport.errors import AmbiguousError
 from mlport.spi import State
 from mlport_vertex.sagas import FOLDER, Note
 
 __all__ = ["classifier", "emulator"]
 
-TESTS = Path(__file__).parents[1]
-FAULTS: dict[str, dict[str, Any]] = {
-    "cut off before": {"effect": "reset"},
-    "cut off after": {"effect": "reset", "when": "after"},
-    "503 before": {"effect": "error", "status": 503},
-    "503 after": {"effect": "error", "status": 503, "when": "after"},
-    "429": {"effect": "error", "status": 429},
-    "killed after": {},
-}
 CALLS = {  # of each verb: those that change something, and how the emulator sees them
     "register": {"models.upload": "POST *models:upload"},
     "create": {"endpoints.create": "POST */endpoints", "endpoints.deployModel": "POST *:deployModel"},
@@ -51,7 +40,6 @@ CALLS = {  # of each verb: those that change something, and how the emulator see
 }
 KEYLESS = ("undeploy", "delete")
 """Asked again, these are new operations; the note of one whose answer was lost is left behind, and nobody goes on with it."""
-QUICK = ("cut off after", "rest")
 
 
 @pytest.fixture(autouse=True)
@@ -78,24 +66,11 @@ class Mutator:
             set_faults(self.ready, *({"match": match, "times": 1, **FAULTS[self.fault]} for match in calls.values()))
         persist(verbs(self.client, self.name, self.folder)[verb])
         persist(verbs(self.client, self.name, self.folder)[verb]) if verb not in ("undeploy", "fire") else None
-        self.struck(len(calls))
+        assert self.fault == "killed after" or struck(self.ready) == len(calls)
 
-    def struck(self, wanted: int) -> None:
-        status, rules = call(self.ready, "GET", FAULTS_PATH)
-        assert status == 200
-        assert self.fault == "killed after" or sum(rule["done"] for rule in rules["fault"]) == wanted
-
-    def _dies_after(self, call: str, verb: str) -> int:
-        orders = {
-            "target": self.ready.targets["vertex"],
-            "transport": self.transport,
-            "verb": verb,
-            "name": self.name,
-            "folder": str(self.folder),
-            "die_after": call,
-        }
-        command = [sys.executable, "-m", "aids.vertex.mutator", json.dumps(orders)]
-        return subprocess.run(command, cwd=TESTS, timeout=120, check=False).returncode
+    def _dies_after(self, method: str, verb: str) -> int:
+        target, orders = self.ready.targets["vertex"], {"verb": verb, "name": self.name, "folder": self.folder, "die_after": method}
+        return exit_status("aids.vertex.mutator", target=target, transport=self.transport, **orders)
 
     # ---------------------------------------------------------------- what is there afterwards
 
@@ -113,22 +88,16 @@ class Mutator:
         if verb == "delete":
             assert gone(lambda: client.endpoints.get(self.name))
         elif verb != "register":
-            both = {"deploy": {"blue": 100, "green": 0}, "set_traffic": {"blue": 40, "green": 60}}
-            assert self.deployments() == both.get(verb, {"blue": 100})
+            assert self.deployments() == SPLITS.get(verb, {"blue": 100})
         for _, kept in client.session.state.list(FOLDER):
             note = Note.decoded(kept.value)
             assert note.target != self.name or note.ended or note.kind in KEYLESS, note
-        assert self.servers() == {"register": 0, "delete": 0, "create": 1, "undeploy": 1}.get(verb, 2)
-
-    def servers(self) -> int:
-        """Model servers that the emulator runs."""
-        with mlport.connect(f"local://{self.ready.folder / 'vertex' / 'containers'}") as engine:
-            return sum(not each.state.terminal for each in engine.jobs.list())
+        assert servers(self.ready) == SERVERS.get(verb, 2)
 
 
 def cases() -> list[Any]:
     pairs = [(fault, transport) for fault in FAULTS for transport in ("rest", "grpc")]
-    return [pytest.param(*pair, marks=() if pair == QUICK else pytest.mark.faults_full) for pair in pairs]
+    return [pytest.param(*pair, marks=() if pair == (QUICK, "rest") else pytest.mark.faults_full) for pair in pairs]
 
 
 @pytest.fixture

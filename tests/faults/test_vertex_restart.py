@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aids.model_servers import ready_unnoted
+from aids.process import Emulated, emulating, nothing_works
 from aids.vertex.jobs import ENDED, create, get, job, pool, printed, until
-from aids.vertex.models import BUCKET, MACHINE, P, ask, classifier, deploy, done, endpoint, held, put, read, upload
+from aids.vertex.models import BUCKET, MACHINE, P, ask, classifier, deploy, done, ended, endpoint, held, put, read, upload
 from aids.vertex.place import call
-from aids.vertex.process import Emulated, emulating, nothing_works
 
+import mlport
 from mlport.emulation.server import serve
 from mlport.errors import ConfigError
 from mlport_vertex.emulator import EMULATOR
@@ -35,7 +37,7 @@ def quick_or_full(*points: str) -> list[Any]:
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulated]:
     """One folder for the tests of this module: they kill its emulator again and again."""
-    with emulating(tmp_path_factory.mktemp("vertex") / "state") as emulated:
+    with emulating("vertex", tmp_path_factory.mktemp("vertex") / "state") as emulated:
         yield emulated
 
 
@@ -101,7 +103,21 @@ def test_a_deployment_answers_or_is_not_there(emulated: Emulated, tmp_path: Path
         operation = ask(emulated.ready, "POST", f"/v1/{where}:undeployModel", out)
     done(emulated.ready, operation)
     assert "deployedModels" not in get(emulated.ready, where)
-    nothing_works(emulated.folder)
+    nothing_works(emulated)
+
+
+def test_a_server_that_was_ready_before_its_emulator_came_back_is_found_ready(tmp_path: Path) -> None:
+    """The emulator dies when it has begun the server and has not noted it, and is away until the server answers."""
+    with emulating("vertex", tmp_path / "state") as emulated:
+        model = upload(emulated.ready, put(emulated.ready, "m/model.pkl", classifier()))
+        where = endpoint(emulated.ready)
+        operation = ready_unnoted(emulated, "containers", "serving", lambda: deploy(emulated.ready, where, model, {"0": 100}, id="7"))
+        assert operation is not None
+        assert ended(emulated.ready, operation, 30)["response"]["deployedModel"]["id"] == "7"
+        told = ask(emulated.ready, "POST", f"/v1/{where}:predict", {"instances": [[1.0, 0.0], [-1.0, 0.0]]})
+        assert told["predictions"] == [True, False]
+        with mlport.connect(f"local://{emulated.folder / 'vertex' / 'containers'}") as engine:
+            assert len(list(engine.jobs.list())) == 1
 
 
 def test_a_batch_is_scored_whole_or_not_said_to_be_done(emulated: Emulated, tmp_path: Path) -> None:
@@ -131,7 +147,7 @@ def test_a_batch_is_scored_whole_or_not_said_to_be_done(emulated: Emulated, tmp_
     told = [json.loads(line) for line in found["prediction.results-00000-of-00001"].splitlines()]
     assert sorted(each["instance"][0] for each in told) == list(range(-rows // 2, rows // 2))
     assert all(each["prediction"] == (each["instance"][0] > 0) for each in told)
-    nothing_works(emulated.folder)
+    nothing_works(emulated)
 
 
 @pytest.mark.parametrize("point", quick_or_full("while it trains", *POINTS))

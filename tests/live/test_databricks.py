@@ -25,6 +25,7 @@ FIELDS = (
     "TIER",
     "WAREHOUSE_ID",
     "CAPTURE_LAG",
+    "SECRET_SCOPE",
     "POLICY_ID",
     "NODE_TYPE",
     "SPARK_VERSION",

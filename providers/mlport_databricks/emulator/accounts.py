@@ -12,6 +12,7 @@ ACCOUNT_ID = "42424242-4242-4242-4242-424242424242"
 METASTORE_ID = "24242424-2424-2424-2424-242424242424"
 CLOUD, REGION = "aws", "us-east-1"
 CATALOG, SCHEMAS, VOLUME = "main", ("default", "ml"), "mlport"
+SECRET_SCOPE = "mlport"  # noqa: S105 - its name
 STATE_BUCKET = "emulated-mlport-state"
 UNITY_BUCKET = "emulated-unity-catalog"  # what Unity Catalog manages: model versions and volumes; nobody's own keys open it
 

@@ -77,6 +77,7 @@ class Place(AnyPlace):
         for host in HOSTS:
             self.unity.furnish(host)
             self.principals.furnish(host)
+            self.secrets.furnish(host)
 
     @cached_property
     def s3(self) -> S3:

@@ -11,7 +11,18 @@ from urllib.parse import urlencode
 from mlport.emulation.calls import Call, Reply
 from mlport.emulation.faults import Faults
 from mlport.emulation.spi import Access
-from mlport_databricks.emulator.accounts import CATALOG, CLOUD, HOSTS, REGION, SCHEMAS, STATE_BUCKET, VOLUME, token_of, workspace_id
+from mlport_databricks.emulator.accounts import (
+    CATALOG,
+    CLOUD,
+    HOSTS,
+    REGION,
+    SCHEMAS,
+    SECRET_SCOPE,
+    STATE_BUCKET,
+    VOLUME,
+    token_of,
+    workspace_id,
+)
 from mlport_databricks.emulator.place import Place
 from mlport_databricks.emulator.protocol import access, mlflow_messages
 from mlport_databricks.emulator.protocol.api import Api, Route
@@ -68,6 +79,7 @@ class DatabricksRunning:
             "tier": "premium",
             "region": REGION,
             "warehouse_id": self.place.warehouse_of(host),
+            "secret_scope": SECRET_SCOPE,
             "capture_lag": "3s",  # inference_tables.LAG, and as much again for the move
             "proxy": access.proxy,
             "ca": str(access.ca),

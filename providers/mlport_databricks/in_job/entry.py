@@ -1,6 +1,7 @@
 """The first program of a run: one attempt through the runner, and what it leaves into the volume.
 
-    python entry.py --manifest /Volumes/.../manifest.json --run RUN_ID [--time TIME] [--shard NUMBER]
+    python entry.py --work MANIFEST --run RUN_ID [--time TIME] [--shard NUMBER]
+    python entry.py --manifest /Volumes/.../manifest.json --run ...   # one that is too large for a parameter
 
 Under the manifest's `folder` (of a schedule's run under `runs/RUN_ID` of that) it keeps, for each node RANK:
 
@@ -17,6 +18,7 @@ Databricks itself tries a failed attempt again, on a new cluster: so one run of 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -151,7 +153,18 @@ class RunNode(Node):
             self.volume.fetch(f"{self.work['folder']}/wheels/{name}", os.path.join(self.folder, "wheels", name))
         if self.rank == 0:
             self.volume.fetch(f"{self.run}/metrics.jsonl", self.metrics)  # of earlier attempts
-        return self.install()
+        return self.install() or self.confided()
+
+    def confided(self) -> Json | None:
+        """Learn the job's secrets, for its program alone; how that failed, if it did."""
+        named = self.work.get("secrets")
+        if not named:
+            return None
+        try:
+            self.private = json.loads(utilities().secrets.get(named["scope"], named["key"]))
+        except Exception as error:  # noqa: BLE001 - whatever the runtime raises, which is not documented
+            return {"state": "FAILED", "cause": "environment", "reason": f"the secrets cannot be read from {named['scope']}: {error}"}
+        return None
 
     def met(self) -> Json | None:
         """Wait until every node of a job is there, and learn the first one's address; how that failed, if it did."""
@@ -171,9 +184,28 @@ class RunNode(Node):
         return None
 
 
+def utilities() -> Any:
+    """Databricks' `dbutils`, as the runtime gives it.
+
+    It is a name of a task's Python file (databricks/bundle-examples, knowledge_base/job_read_secret), which is run as text, and one
+    of the SDK that goes with every runtime from 13.1.
+    """
+    return globals().get("dbutils") or importlib.import_module("databricks.sdk.runtime").dbutils
+
+
 def option(words: list[str], name: str, default: str = "") -> str:
     """The word after `name`."""
     return words[words.index(name) + 1] if name in words else default
+
+
+def manifest(words: list[str]) -> Json:
+    """What the run does: the first option is that, or tells the file that has it."""
+    name, told = words[:2]
+    if name == "--manifest":
+        with open(told, encoding="utf-8") as stream:
+            told = stream.read()
+    work: Json = json.loads(told)
+    return work
 
 
 def at_time(work: Json, told: str) -> Json:
@@ -189,8 +221,7 @@ def at_time(work: Json, told: str) -> Json:
 
 def main(words: list[str]) -> Json:
     """Do the work; how it ended."""
-    with open(option(words, "--manifest"), encoding="utf-8") as stream:
-        work: Json = json.load(stream)
+    work = manifest(words)
     run_id, rank = option(words, "--run"), int(option(words, "--shard", "0"))
     place = work["folder"]
     if work.get("scheduled"):

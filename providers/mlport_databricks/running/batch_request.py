@@ -11,6 +11,7 @@ from mlport_databricks.config import DatabricksConfig
 from mlport_databricks.names import model_folder, volume_path, volume_uri
 from mlport_databricks.options import DatabricksJobOptions, options_of
 from mlport_databricks.running.job_request import Planned, common_work, input_of, submitted
+from mlport_databricks.running.manifest import with_asked
 
 MLPORT = "mlport[local]"
 
@@ -27,7 +28,7 @@ def batch_work(config: DatabricksConfig, spec: BatchSpec, facts: Facts) -> Json:
     if is_url(spec.output) and volume_path(spec.output) is None:
         raise SpecError(f"BatchSpec.output: {spec.output!r} must be in a volume (/Volumes/...), or a folder of this machine")
     place, model = volume_path(spec.output), facts.model or {}
-    return {
+    work: Json = {
         **common_work(config, spec.name, spec.timeout, spec.compute, facts),
         "kind": "batch",
         "entrypoint": ["python", "-m", "mlport.batch", "request.json"],
@@ -40,3 +41,4 @@ def batch_work(config: DatabricksConfig, spec: BatchSpec, facts: Facts) -> Json:
         "requirements": [],
         "needs": [MLPORT],
     }
+    return with_asked(work, spec, facts)

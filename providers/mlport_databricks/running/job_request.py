@@ -1,4 +1,4 @@
-"""A job's requests: the runner into the workspace, the manifest into the volume, and jobs/runs/submit. Pure."""
+"""A job's requests: the runner into the workspace, a manifest that is not small into the volume, and jobs/runs/submit. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from mlport_databricks.config import DatabricksConfig
 from mlport_databricks.labels import KIND_LABEL, machine_labels
 from mlport_databricks.names import job_folder, run_name, volume_path
 from mlport_databricks.options import DatabricksJobOptions, options_of
+from mlport_databricks.running.manifest import FILE, manifest_path, with_asked, words_of
+from mlport_databricks.workspace.secret_scope import key_of
 
 Planned = tuple[PlanKind, str, tuple[Request, ...], Json, tuple[str, ...]]
 
@@ -25,6 +27,8 @@ RUNNER = "${runner}"
 """Stands in a plan for the folder's name that the runner's content gives, which only submit knows."""
 PACKED = "${packed}"
 """Stands in a requirement for the job's folder."""
+SECRETS = "${secrets}"
+"""Stands in a plan for the values of JobSpec.secrets, which only submit knows."""
 RUN_ID, FIRED_AT = "{{job.run_id}}", "{{job.trigger.time.iso_datetime}}"
 """Databricks puts the run's number and its time there: docs.databricks.com/jobs/dynamic-value-references."""
 GRACE = 8
@@ -48,7 +52,7 @@ def job_plan(config: DatabricksConfig, spec: JobSpec, facts: Facts) -> Planned:
 
 def job_work(config: DatabricksConfig, spec: JobSpec, facts: Facts) -> Json:
     """The manifest of what a job does."""
-    return {
+    work: Json = {
         **common_work(config, spec.name, spec.timeout, spec.compute, facts),
         "kind": "job",
         "source_digest": facts.bundle,
@@ -58,7 +62,9 @@ def job_work(config: DatabricksConfig, spec: JobSpec, facts: Facts) -> Json:
         "inputs": {name: input_of(config, fact, f"JobSpec.inputs.{name}") for name, fact in facts.inputs.items()},
         "outputs": {name: {} for name in spec.output_names},
         "requirements": [_packed(requirement) for requirement in spec.requirements],
+        **({"secrets": {"scope": config.secret_scope, "key": key_of()}} if spec.secrets else {}),
     }
+    return with_asked(work, spec, facts)
 
 
 def common_work(config: DatabricksConfig, name: str, timeout: timedelta | None, compute: Compute, facts: Facts) -> Json:
@@ -77,7 +83,7 @@ def common_work(config: DatabricksConfig, name: str, timeout: timedelta | None, 
 
 
 def _notes(config: DatabricksConfig, spec: JobSpec, options: DatabricksJobOptions) -> Iterator[str]:
-    yield from warnings("JobSpec.env", spec.env, "let the program read it from a secret scope")
+    yield from warnings("JobSpec.env", spec.env, "name it in `secrets` instead, with secret_scope in the profile")
     if spec.compute.spot and not spec.retries:
         yield "a machine that is taken back ends the attempt: give retries, and keep checkpoints"
     if spec.compute.nodes > 1:
@@ -101,20 +107,26 @@ def submitted(
     notes: tuple[str, ...],
 ) -> Planned:
     """What is staged, and a one-time run that does the work."""
-    tasks, beside, resolved = tasks_of(config, spec, options, facts, kind)
+    tasks, beside, resolved = tasks_of(config, spec, options, facts, kind, work)
     body = {"run_name": run_name(spec.name), "idempotency_token": TOKEN, "queue": {"enabled": True}, "tasks": tasks, **beside}
-    run = Request(SUBMIT, body, "POST", SUBMIT_PATH, after="the runner and the manifest are there, by this or an earlier submit")
-    return kind, spec.name, (*staged(config, work), run), resolved, notes
+    run = Request(SUBMIT, body, "POST", SUBMIT_PATH, after="what the run reads is there, by this or an earlier submit")
+    return kind, spec.name, (*_told(work), *staged(config, work), run), resolved, notes
+
+
+def _told(work: Json) -> tuple[Request, ...]:
+    """What only the program is told."""
+    if "secrets" not in work:
+        return ()
+    return (Request("secrets.SecretsAPI.put_secret", {**work["secrets"], "string_value": SECRETS}, "POST", "/api/2.0/secrets/put"),)
 
 
 def staged(config: DatabricksConfig, work: Json) -> tuple[Request, ...]:
     """What lies where a run finds it, before it is submitted."""
     runner = {"path": entry_path(config).removeprefix("/Workspace"), "format": "AUTO", "overwrite": False}
-    manifest = f"/api/2.0/fs/files{manifest_path(config)}?overwrite=true"
-    return (
-        Request("workspace.WorkspaceAPI.import_", runner, "POST", "/api/2.0/workspace/import"),
-        Request("files.FilesAPI.upload", work, "PUT", manifest),
-    )
+    first = Request("workspace.WorkspaceAPI.import_", runner, "POST", "/api/2.0/workspace/import")
+    if words_of(config, work)[0] != FILE:
+        return (first,)
+    return first, Request("files.FilesAPI.upload", work, "PUT", f"/api/2.0/fs/files{manifest_path(config)}?overwrite=true")
 
 
 def entry_path(config: DatabricksConfig) -> str:
@@ -122,18 +134,20 @@ def entry_path(config: DatabricksConfig) -> str:
     return f"{config.runner_folder}/sha256-{RUNNER}/entry.py"
 
 
-def manifest_path(config: DatabricksConfig) -> str:
-    return f"{job_folder(config)}/manifest.json"
-
-
 def tasks_of(
-    config: DatabricksConfig, spec: JobSpec | BatchSpec, options: DatabricksJobOptions, facts: Facts, kind: PlanKind, *words: str
+    config: DatabricksConfig,
+    spec: JobSpec | BatchSpec,
+    options: DatabricksJobOptions,
+    facts: Facts,
+    kind: PlanKind,
+    work: Json,
+    *words: str,
 ) -> tuple[list[Json], Json, Json]:
     """The tasks of a run, what stands beside them in its body, and what was chosen. `words` are further ones for its program."""
     program = {
         "python_file": entry_path(config),
         "source": "WORKSPACE",
-        "parameters": ["--manifest", manifest_path(config), "--run", RUN_ID, *words],
+        "parameters": [*words_of(config, work), "--run", RUN_ID, *words],
     }
     place, beside, resolved = _place(config, spec, options, facts, kind)
     limits = {

@@ -24,14 +24,19 @@ def schedule_plan(config: DatabricksConfig, spec: ScheduleSpec, facts: Facts) ->
     """What starts a ScheduleSpec's work by Databricks' clock."""
     _refuse_what_is_absent(spec)
     work = spec.work
+    if isinstance(work, JobSpec) and work.secrets:
+        raise SpecError(
+            "JobSpec.secrets: Databricks' clock starts the runs, and has no environment to take them from",
+            hint="let the program read a secret scope itself, with dbutils.secrets",
+        )
     options = options_of(DatabricksJobOptions, work.options)
     marked = {**facts.labels, **work.labels, LABEL: clean(spec.name)}
     each = Facts(
         facts.bundle, facts.bundle_bytes, facts.git_commit, facts.git_dirty, inputs=_inputs(work), labels=marked, model=facts.model
     )
     kind: PlanKind = "job" if isinstance(work, JobSpec) else "batch"
-    manifest = job_work(config, work, each) if isinstance(work, JobSpec) else batch_work(config, work, each)
-    tasks, beside, resolved = tasks_of(config, work, options, each, kind, "--time", FIRED_AT)
+    manifest = {**(job_work(config, work, each) if isinstance(work, JobSpec) else batch_work(config, work, each)), "scheduled": True}
+    tasks, beside, resolved = tasks_of(config, work, options, each, kind, manifest, "--time", FIRED_AT)
     body: Json = {
         "name": run_name(spec.name),
         "max_concurrent_runs": spec.max_concurrent or MOST_RUNS,
@@ -41,9 +46,9 @@ def schedule_plan(config: DatabricksConfig, spec: ScheduleSpec, facts: Facts) ->
         "tasks": tasks,
         **beside,
     }
-    create = Request(CREATE, body, "POST", CREATE_PATH, after="the runner and the manifest are there, and the name is taken in the state")
+    create = Request(CREATE, body, "POST", CREATE_PATH, after="what its runs read is there, and the name is taken in the state")
     notes = ("Databricks leaves out a firing that finds no place, and never catches up",) if spec.max_concurrent else ()
-    return "schedule", spec.name, (*staged(config, {**manifest, "scheduled": True}), create), resolved, notes
+    return "schedule", spec.name, (*staged(config, manifest), create), resolved, notes
 
 
 def clock(spec: ScheduleSpec, *, paused: bool) -> Json:

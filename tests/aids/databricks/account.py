@@ -6,42 +6,23 @@ from aids.databricks.place import emulator
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from aids.accounts import ROWS, TRUTH, Account, accounts
 from aids.databricks import models
 
-import mlport
 from mlport.emulation.server import Ready
-from mlport.errors import MlportError
 from mlport_databricks import PROVIDER
-from mlport_databricks.config import DatabricksConfig
 
-ROWS = [{"x0": -2.0, "x1": 0.0}, {"x1": 0.0, "x0": 2.0}]
-TRUTH = [0, 1]
-Account = Callable[..., mlport.Client]
+__all__ = ["ROWS", "TRUTH", "Account"]
 
 
 @pytest.fixture(scope="module")
 def account(emulator: Ready) -> Iterator[Account]:
-    """Opens clients of the emulator's first workspace, `account(warehouse_id=None)`; the endpoints that are left are removed."""
-    opened: list[mlport.Client] = []
-
-    def make(**fields: Any) -> mlport.Client:
-        config = DatabricksConfig.from_url(emulator.targets["databricks"]).model_copy(update=fields)
-        opened.append(mlport.Client(PROVIDER, config))
-        return opened[-1]
-
-    yield make
-    for client in opened[:1]:
-        with suppress(MlportError):  # a module that never came so far as to have endpoints
-            for record in list(client.endpoints.list()):
-                client.endpoints.delete(record.name)
-    for client in opened:
-        client.close()
+    """Opens clients of the emulator's first account."""
+    yield from accounts(PROVIDER, emulator.targets["databricks"])
 
 
 @pytest.fixture(scope="session")

@@ -7,37 +7,22 @@ from aids.vertex.place import emulator
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from aids.accounts import ROWS, TRUTH, Account, accounts
 
-import mlport
 from mlport.emulation.server import Ready
 from mlport_vertex import PROVIDER
-from mlport_vertex.config import VertexConfig
 
-ROWS = [{"x0": -2.0, "x1": 0.0}, {"x1": 0.0, "x0": 2.0}]
-TRUTH = [0, 1]
-Account = Callable[..., mlport.Client]
+__all__ = ["ROWS", "TRUTH", "Account"]
 
 
 @pytest.fixture(scope="module")
 def account(emulator: Ready) -> Iterator[Account]:
-    """Opens clients of the emulator's first account, `account(transport="grpc")`; the endpoints that are left are removed."""
-    opened: list[mlport.Client] = []
-
-    def make(**fields: Any) -> mlport.Client:
-        config = VertexConfig.from_url(emulator.targets["vertex"]).model_copy(update=fields)
-        opened.append(mlport.Client(PROVIDER, config))
-        return opened[-1]
-
-    yield make
-    for record in list(make().endpoints.list()):
-        opened[-1].endpoints.delete(record.name)
-    for client in opened:
-        client.close()
+    """Opens clients of the emulator's first account."""
+    yield from accounts(PROVIDER, emulator.targets["vertex"])
 
 
 @pytest.fixture(scope="session")

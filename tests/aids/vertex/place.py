@@ -5,19 +5,18 @@ from aids.vertex.place import emulator, sdk  # noqa: F401 - fixtures
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import textwrap
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from aids import calls
+from aids.calls import set_faults
 
-from mlport.emulation.server import FAULTS_PATH, Ready, serve
+from mlport.emulation.server import Ready, serve
 from mlport_vertex.emulator import EMULATOR
+
+__all__ = ["set_faults"]
 
 Sdk = Callable[..., str]
 QUICKLY = """
@@ -41,42 +40,13 @@ def sdk(emulator: Ready) -> Sdk:
 
 
 def run(ready: Ready, program: str, *arguments: str, timeout: float = 300) -> str:
-    """What the program printed. Fails the test with all that it said if it ends with an error."""
-    whole = (QUICKLY if "google" in program else "") + textwrap.dedent(program)
-    told = subprocess.run(
-        [sys.executable, "-c", whole, *arguments],
-        env={**os.environ, **ready.environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    if told.returncode:
-        pytest.fail(f"exit status {told.returncode}\n{told.stdout}\n{told.stderr}", pytrace=False)
-    return told.stdout
+    """What the program printed."""
+    return calls.run(ready, (QUICKLY if "google" in program else "") + textwrap.dedent(program), *arguments, timeout=timeout)
 
 
 def call(ready: Ready, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-    """Status and JSON of a call to the direct address. `path` begins with a slash."""
-    content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(ready.urls["vertex"] + path, content, headers or {}, method=method)
-    opener = urllib.request.build_opener(_Whatever)
-    with opener.open(request, timeout=60) as answer:
-        text = answer.read()
-        return answer.status, json.loads(text) if text else None
-
-
-class _Whatever(urllib.request.HTTPErrorProcessor):
-    """Hands over answers of any status."""
-
-    def http_response(self, request: Any, response: Any) -> Any:
-        return response
-
-
-def set_faults(ready: Ready, *rules: dict[str, Any]) -> None:
-    """The faults in force from now on; none of those before."""
-    status, said = call(ready, "PUT", FAULTS_PATH, {"fault": list(rules)})
-    assert status == 200, said
+    """Status and JSON (else text) of a call to the direct address. `path` begins with a slash."""
+    return calls.call(ready.urls["vertex"] + path, method, body, headers)
 
 
 def errors(error: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aids.databricks.jobs import CLUSTER, RUNNABLE, ask, put
 from aids.databricks.place import PLAIN_TOKEN, Sdk, call
-from aids.databricks.process import emulating
+from aids.process import emulating
 
 from mlport.emulation.server import Ready
 from mlport.waiting import delays, wait_until
@@ -142,7 +142,7 @@ def test_a_context_whose_process_ended_says_so_and_one_ends_with_its_cluster(emu
 
 
 def test_a_context_outlives_the_emulator(tmp_path: Path) -> None:
-    with emulating(tmp_path / "emulator") as emulated:
+    with emulating("databricks", tmp_path / "emulator") as emulated:
         cluster = ask(emulated.ready, "POST", "/api/2.1/clusters/create", CLUSTER)["cluster_id"]
         is_running(emulated.ready, cluster)
         commands = Commands(emulated.ready, cluster)

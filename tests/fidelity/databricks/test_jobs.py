@@ -150,6 +150,8 @@ def cluster(**changes: Any) -> Any:
         ({"tasks": [{**ONE, "run_if": "SOMETIMES"}]}, "MALFORMED_REQUEST", "tasks[0].run_if"),
         ({"tasks": [{**ONE, "max_retries": -2}]}, "INVALID_PARAMETER_VALUE", "max_retries must be at least -1"),
         ({"tasks": [{**ONE, "timeout_seconds": -1}]}, "INVALID_PARAMETER_VALUE", "timeout_seconds"),
+        ({"tasks": [python("/a.py", "x" * 10_000)]}, "INVALID_PARAMETER_VALUE", "at most 10000 bytes"),
+        ({"tasks": [python("/a.py", "é")]}, "INVALID_PARAMETER_VALUE", "ASCII"),
         ({"tasks": [ONE, ONE]}, "INVALID_PARAMETER_VALUE", "Duplicate task key found: main"),
         ({"tasks": [{**ONE, "task_key": "a b"}]}, "INVALID_PARAMETER_VALUE", "'a b'"),
         ({"tasks": [{"task_key": "a", "new_cluster": CLUSTER}]}, "INVALID_PARAMETER_VALUE", "Exactly one type of task"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from aids.databricks.place import Sdk, call, run
-from aids.databricks.process import emulating
+from aids.process import emulating
 
 from mlport.emulation.server import Ready
 
@@ -131,7 +131,7 @@ def test_a_killed_emulator_keeps_all_that_it_answered_for(tmp_path: Path) -> Non
         assert s3.get_object(Bucket=bucket, Key="parts")["Body"].read() == b"p"
     """
     model = {"catalog_name": "main", "schema_name": "ml", "name": "m"}
-    with emulating(tmp_path / "emulator") as emulated:
+    with emulating("databricks", tmp_path / "emulator") as emulated:
         said = run(emulated.ready, CLIENT + _flat(before), *keys(emulated.ready)).split()
         assert call(emulated.ready, "POST", "/api/2.1/unity-catalog/models", model)[0] == 200
         assert call(emulated.ready, "PUT", "/api/2.0/fs/files/Volumes/main/ml/mlport/f", b"x")[0] == 204

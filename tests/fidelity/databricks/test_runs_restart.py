@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aids.databricks.jobs import GATE, RUNNABLE, ask, ended, get, output, printed, put, python, submit, until, volume
 from aids.databricks.place import call
-from aids.databricks.process import Emulated, emulating
+from aids.process import Emulated, emulating
 
 from mlport.waiting import wait_until
 
@@ -19,7 +19,7 @@ COUNTED = f"{GATE}\nopen('/Volumes/main/ml/mlport/counted', 'a').write(sys.argv[
 
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulated]:
-    with emulating(tmp_path_factory.mktemp("databricks") / "state") as emulated:
+    with emulating("databricks", tmp_path_factory.mktemp("databricks") / "state") as emulated:
         yield emulated
 
 

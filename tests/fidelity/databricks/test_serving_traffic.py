@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from aids.databricks.place import run
-from aids.databricks.process import Emulated, emulating
 from aids.databricks.serving import PATH, WAREHOUSE, ask, entity, predict, register, rows, settled, until
+from aids.process import Emulated, emulating
 
 from mlport.emulation.at_work import processes
 from mlport.emulation.server import serve
@@ -50,7 +50,7 @@ READ = """
 
 @pytest.fixture
 def emulated(tmp_path: Path) -> Iterator[Emulated]:
-    with emulating(tmp_path / "emulator") as emulated:
+    with emulating("databricks", tmp_path / "emulator") as emulated:
         yield emulated
 
 

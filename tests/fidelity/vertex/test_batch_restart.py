@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from aids.process import emulating
 from aids.vertex.jobs import ENDED, until
 from aids.vertex.models import BUCKET, MACHINE, P, ask, held, lines, put, read, upload
-from aids.vertex.process import emulating
 
 from mlport.emulation.server import Ready
 
@@ -34,7 +34,7 @@ def ended(ready: Ready, name: str) -> dict[str, Any]:
 def test_a_killed_emulator_scores_everything_once(tmp_path: Path) -> None:
     """Killed while it scores; then after it has put the results where they belong, before it says that they are there."""
     gate = tmp_path / "gate"
-    with emulating(tmp_path / "state") as emulated:
+    with emulating("vertex", tmp_path / "state") as emulated:
         model = upload(emulated.ready, put(emulated.ready, "m/model.pkl", held(gate, row=ROWS // 2 + 0.5)))
         put(emulated.ready, "in/a.jsonl", b"".join(b"[%d.5, 0.0]\n" % number for number in range(ROWS)))
         scored = begun(emulated.ready, model, DIRECTORY)

@@ -62,6 +62,15 @@ class TunerUnsaid(SampleProvider):
         return session
 
 
+class RecallsNothing(SampleProvider):
+    """The session says that its jobs keep how they were asked for, and they do not."""
+
+    def open(self, config: SampleConfig) -> Session:
+        session = super().open(config)
+        setattr(session, "asked", lambda job_id: None)  # noqa: B010 - the role is optional: no class declares it
+        return session
+
+
 class SwapsBlindly(SqliteStateStore):
     """What is expected of a value is not looked at, so that the journal takes every try for the first."""
 

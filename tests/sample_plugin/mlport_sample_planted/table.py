@@ -28,6 +28,7 @@ class Bug:
 _JOBS = (
     Bug(jobs.SubmitsTwice, C.JOB_RUN, "test_jobs.py::test_the_provider_itself_does_a_token_once"),
     Bug(jobs.FindMisses, C.JOB_RUN, "test_jobs.py::test_the_provider_itself_does_a_token_once", "DeadlineError"),
+    Bug(contract.RecallsNothing, C.JOB_RUN, "test_jobs.py::test_a_job_without_a_key_tells_another_client_how_it_was_asked_for", "KeyError"),
     Bug(jobs.SeesOtherAccount, C.JOB_RUN, "test_accounts.py::test_a_job_is_seen_by_its_own_account_only", ALLOWS),
     Bug(jobs.RunsAfterSuccess, C.JOB_RUN, "test_jobs.py::test_success_is_sticky"),
     Bug(jobs.SuccessChanges, C.JOB_CANCEL, "test_jobs.py::test_success_is_sticky"),

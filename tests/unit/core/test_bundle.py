@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pathspec import GitIgnoreSpec
 
 from mlport import bundle
 from mlport.errors import SpecError
@@ -169,6 +170,17 @@ def test_what_is_ignored_may_be_a_link_to_anywhere(tmp_path: Path, ignored: str)
     assert bundle.pack(tmp_path / "root", tmp_path).files == (".mlportignore", "a.py")
 
 
+PARTS = st.sampled_from(
+    [*(name.rstrip("/").replace("*", "") for name in bundle.ALWAYS_IGNORED), ".mlport-x", "a.pyc", "pyc", "a", "xvenv", "venv.d"]
+)
+
+
+@given(st.lists(PARTS, min_size=1, max_size=4), st.sampled_from(["", "/"]))
+def test_without_an_ignore_file_the_same_is_left_out_as_git_would_leave_out(parts: list[str], end: str) -> None:
+    path = "/".join(parts) + end
+    assert bundle.always_ignored(path) == GitIgnoreSpec.from_lines(bundle.ALWAYS_IGNORED).match_file(path)
+
+
 def test_ignore_files_and_caches_are_left_out(tmp_path: Path) -> None:
     tree = {
         ".gitignore": b"*.log\n",
@@ -215,8 +227,14 @@ def test_git_state_knows_commit_and_dirt(tmp_path: Path) -> None:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "one"]):
         subprocess.run([git, "-C", str(tmp_path / "root"), *words], check=True)
+        if words[0] == "init":
+            assert bundle.git_state(tmp_path / "root") is None, "there is no commit yet"
+    (tmp_path / "root" / "sub").mkdir()
     clean = bundle.git_state(tmp_path / "root")
     assert clean is not None
     assert (len(clean.commit), clean.dirty) == (40, False)
     (tmp_path / "root" / "b.py").write_text("2")
     assert bundle.git_state(tmp_path / "root") == bundle.GitState(clean.commit, dirty=True)
+    assert bundle.git_state(tmp_path / "root" / "sub") == clean, "what is beside it is none of it"
+    (tmp_path / "link").symlink_to(tmp_path / "root")
+    assert bundle.git_state(tmp_path / "link") == bundle.GitState(clean.commit, dirty=True)

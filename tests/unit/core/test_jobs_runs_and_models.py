@@ -50,6 +50,19 @@ def test_a_dry_run_starts_and_leaves_nothing(sample: mlport.Client, writes_model
     assert not (tmp_path / "account" / "state.db").exists()
 
 
+@pytest.mark.parametrize(("find_lag", "key", "recorded"), [(0.0, None, False), (0.0, "k", True), (0.1, None, True)])
+def test_only_what_nobody_can_ask_for_again_and_needs_no_time_to_be_found_is_not_recorded(
+    sample: mlport.Client, writes_model: Writes, *, find_lag: float, key: str | None, recorded: bool
+) -> None:
+    plan = sample.jobs.plan(writes_model("abc")).to_json()
+    sample.session.asked = lambda job_id: plan  # type: ignore[attr-defined]
+    sample.session.find_lag = find_lag
+    job = sample.jobs.submit(writes_model("abc"), key=key)
+    assert (sample.journal.get(job.status().token or "") is not None) == recorded
+    assert job.wait(60).lineage["params"] == {"text": "abc"}
+    assert sample.runs.reproduce(job.id).id != job.id
+
+
 def test_a_key_gives_the_same_job_and_refuses_other_work(sample: mlport.Client, writes_model: Writes) -> None:
     job = sample.jobs.submit(writes_model("one"), key="k")
     assert sample.jobs.submit(writes_model("one"), key="k").id == job.id

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlport.errors import AmbiguousError, ConflictError, InvalidRequestError, UnavailableError
-from mlport.journal import Journal, token_for
+from mlport.journal import Journal, token_for, unrecorded
 from mlport.spi import Facts, Plan, Request
 from mlport.state.sqlite import SqliteStateStore
 
@@ -254,3 +254,26 @@ def test_tokens_differ_by_target_kind_and_key_and_fit_label_rules() -> None:
     assert token_for("a", "job", "k") in tokens
     assert token_for("a", "job", None) != token_for("a", "job", None)
     assert all(len(token) == 32 and set(token) <= set("0123456789abcdef") for token in [*tokens, token_for("a", "job", None)])
+
+
+@pytest.mark.parametrize(
+    ("fate", "error"),
+    [
+        ("loses the request", AmbiguousError),
+        ("goes down after", AmbiguousError),
+        ("refuses", UnavailableError),
+        ("dies after", KilledError),
+    ],
+)
+def test_what_is_not_recorded_fails_as_it_did_and_tells_the_token_where_nothing_is_known(fate: str, error: type[BaseException]) -> None:
+    vendor = Vendor(0, idempotent=True, fate=fate)
+    with pytest.raises(error) as caught:
+        unrecorded(TOKEN, vendor.send, vendor.find)
+    assert (TOKEN in str(caught.value)) == (error is AmbiguousError)
+
+
+def test_what_is_not_recorded_is_found_where_only_the_answer_was_lost() -> None:
+    for fate in ("answers", "loses the answer"):
+        vendor = Vendor(0, idempotent=True, fate=fate)
+        assert unrecorded(TOKEN, vendor.send, vendor.find) == "job-1"
+        assert len(vendor.made) == 1

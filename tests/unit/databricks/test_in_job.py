@@ -94,3 +94,9 @@ def test_a_firing_knows_its_time(told: str) -> None:
     assert found["outputs"] == {"model": {}, "predictions": {"uri": "dbfs:///Volumes/a/b/c/20261123T162900Z"}}
     assert found["env"] == {"A": "b", "MLPORT_SCHEDULED": "2026-11-23T16:29:00+00:00"}
     assert entry.option(["--run", "1", "--time", "t"], "--time") == "t"
+
+
+def test_the_work_is_a_parameter_or_lies_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "é"}', encoding="utf-8")
+    assert entry.manifest(["--manifest", str(tmp_path / "manifest.json"), "--run", "1"]) == {"name": "é"}
+    assert entry.manifest(["--work", '{"name": "\\u00e9"}', "--run", "1"]) == {"name": "é"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -101,6 +102,77 @@ def test_a_run_whose_answers_were_all_lost_is_found(
     assert session.jobs.find(token) == job.id
     job.wait(60)
     assert client.jobs.submit(spec(tmp_path), key=tmp_path.name).id == job.id
+
+
+@pytest.fixture
+def calls(session: DatabricksSession, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every request from now on: verb and path."""
+    seen: list[str] = []
+    exchange = session.connection.exchange
+
+    def counted(verb: str, path: str, **more: Any) -> Any:
+        seen.append(f"{verb} {path}")
+        return exchange(verb, path, **more)
+
+    monkeypatch.setattr(session.connection, "exchange", counted)
+    return seen
+
+
+def entries(client: mlport.Client) -> set[str]:
+    return {key for key, _ in client.session.state.list("journal/")}
+
+
+@pytest.mark.parametrize("sourced", [True, False])
+def test_a_submit_without_a_key_is_one_upload_and_one_call(
+    client: mlport.Client, session: DatabricksSession, calls: list[str], tmp_path: Path, *, sourced: bool
+) -> None:
+    session.jobs.place_program()
+    calls.clear()
+    before = entries(client)
+    wanted = spec(tmp_path) if sourced else JobSpec(name="no-source", entrypoint=("python", "-c", "print('hello')"))
+    job = client.jobs.submit(wanted)
+    token = str(session.jobs.status(job.id).token)
+    place = f"{job_folder(session.config, token)}/{'bundle.tar.gz' if sourced else 'submitted'}"
+    assert calls[:2] == [f"PUT /api/2.0/fs/files{place}", "POST /api/2.2/jobs/runs/submit"]
+    assert all(call.startswith("GET /api/2.2/jobs/runs/get") for call in calls[2:])
+    assert entries(client) == before
+    assert session.jobs.find(token) == job.id
+    assert list(job.wait(60).logs()) == ["hello"]
+
+
+def test_a_submit_without_a_key_that_is_not_answered_is_settled_or_tells_its_token(
+    client: mlport.Client, session: DatabricksSession, emulator: Ready, tmp_path: Path
+) -> None:
+    wanted, before = spec(tmp_path), entries(client)
+    set_faults(emulator, {"match": SUBMIT, "times": 1, "effect": "reset", "when": "after"})
+    settled = client.jobs.submit(wanted)
+    lost = {"match": SUBMIT, "times": 2, "effect": "reset", "when": "after"}
+    set_faults(emulator, lost, {"match": "GET */jobs/runs/list*", "times": 1, "effect": "error", "status": 503})
+    with pytest.raises(AmbiguousError, match=r"token [0-9a-f]{32}") as caught:
+        client.jobs.submit(wanted)
+    set_faults(emulator)
+    token = str(caught.value).partition("(token ")[2][:32]
+    found = session.jobs.find(token)
+    assert found is not None
+    assert {status.id for status in client.jobs.list(name=wanted.name)} == {settled.id, found}
+    assert entries(client) == before
+    for job_id in (settled.id, found):
+        Job(job_id, client).wait(60)
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_what_must_not_be_in_parameters_reaches_the_program_by_the_volume(
+    client: mlport.Client, session: DatabricksSession, account: Account, tmp_path: Path, nodes: int
+) -> None:
+    params = {"template": "{{job.run_id}} é", "text": "x" * 20_000}
+    show = "import json, os; print(json.loads(os.environ['MLPORT_PARAMS']) == json.load(open('wanted.json')))"
+    wanted = spec(tmp_path, show, params=params, compute={"nodes": nodes})
+    (tmp_path / "source" / "wanted.json").write_text(json.dumps(params))
+    job = client.jobs.submit(wanted).wait(90)
+    assert [line.rpartition(" ")[2] for line in job.logs()] == ["True"] * nodes
+    folder = job_folder(session.config, str(job.status().token))
+    assert f"{folder}/manifest.json" in [path for path, _ in session.connection.files.walk(folder)]
+    assert account().jobs.get(job.id).lineage["params"] == params
 
 
 def test_retries_keep_checkpoints_metrics_and_the_log_of_each_attempt(

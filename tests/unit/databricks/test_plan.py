@@ -17,7 +17,8 @@ from mlport_databricks.compute.nodes import for_job, nodes
 from mlport_databricks.config import Cloud, DatabricksConfig
 from mlport_databricks.emulator.protocol.checking import problems
 from mlport_databricks.emulator.protocol.described import method
-from mlport_databricks.running.job_request import RUNNER
+from mlport_databricks.running.job_request import FIRED_AT, RUNNER
+from mlport_databricks.running.manifest import LONGEST, asked_in, work_in
 from mlport_databricks.running.quartz import quartz
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "databricks"
@@ -38,6 +39,13 @@ def plan_of(config: DatabricksConfig = CONFIG, **fields: Any) -> Plan:
 
 def body(plan: Plan) -> Json:
     return plan.requests[-1].body
+
+
+def work_of(plan: Plan) -> Json:
+    """The manifest, which must be in the parameters."""
+    found = work_in(body(plan))
+    assert found is not None
+    return found
 
 
 def refused(plan: Plan) -> list[Any]:
@@ -173,7 +181,7 @@ def test_inputs_are_uploaded_read_in_a_volume_or_fetched() -> None:
         }
     )
     plan = PROVIDER.plan(CONFIG, JobSpec(name="x", entrypoint=("a",), requirements=("y @ file:///tmp/y-1.whl",)), facts)
-    work = plan.requests[-2].body
+    work = work_of(plan)
     uris = {name: entry["uri"] for name, entry in work["inputs"].items()}
     assert uris == {"here": "/Volumes/main/ml/mlport/inputs/ab/rows.csv", "there": "/Volumes/main/ml/v/rows", "web": "https://x/y"}
     assert work["requirements"] == ["y @ file://${packed}/wheels/y-1.whl"]
@@ -191,6 +199,81 @@ def test_several_nodes_are_a_cluster_each() -> None:
     assert refused(plan) == []
     with pytest.raises(SpecError, match="nodes"):
         plan_of(compute={"nodes": 2}, **options(cluster="serverless"))
+
+
+# ---------------------------------------------------------------- the manifest
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"params": {"text": "x" * LONGEST}},
+        {"params": {"template": "{{job.run_id}}"}},
+        {"env": {"DB_PASSWORD": "x"}},
+        {"params": {"db": "postgresql://ann:s3cret@h/d"}},
+    ],
+    ids=["large", "a reference", "a secret by its name", "a password in an address"],
+)
+def test_what_must_not_be_in_parameters_is_in_the_volume(fields: Json) -> None:
+    plan = plan_of(**fields)
+    words = task(plan)["spark_python_task"]["parameters"]
+    assert words == ["--manifest", "/Volumes/main/ml/mlport/jobs/${token}/manifest.json", "--run", "{{job.run_id}}"]
+    upload = plan.requests[-2]
+    assert upload.path == "/api/2.0/fs/files/Volumes/main/ml/mlport/jobs/${token}/manifest.json?overwrite=true"
+    (name, value), *_ = fields.items()
+    assert upload.body[name] == value
+
+
+@pytest.mark.parametrize("text", ["x", '"', "é", "\N{GRINNING FACE}"])
+def test_parameters_stay_below_what_databricks_takes(text: str) -> None:
+    asked = (task(plan_of(params={"text": text * count})) for count in range(200, 9_000, 25))
+    found = [words for each in asked if (words := each["spark_python_task"]["parameters"])[0] == "--work"]
+    assert all(word.isascii() for words in found for word in words)
+    largest = max(len(json.dumps({"python_params": words}).replace(TOKEN, "0" * 64)) for words in found)
+    assert LONGEST - 500 < largest < 10_000
+
+
+def test_a_token_goes_into_a_manifest_within_a_parameter() -> None:
+    work = work_of(plan_of(params={"say": 'a "quoted" \\ é\n'}))
+    assert (work["token"], work["folder"]) == (TOKEN, f"/Volumes/main/ml/mlport/jobs/{TOKEN}")
+    assert work["params"] == {"say": 'a "quoted" \\ é\n'}
+
+
+def test_a_manifest_tells_how_the_job_was_asked_for() -> None:
+    spec = JobSpec.model_validate(
+        {
+            "name": "delays",
+            "entrypoint": ["python", "train.py"],
+            "source": "/src",
+            "params": {"depth": 6},
+            "inputs": {"rows": "/data/rows.csv", "there": "dbfs:/Volumes/main/ml/v/rows"},
+            "requirements": ["y @ file:///tmp/y-1.whl"],
+            "env": {"A": "b"},
+            "secrets": ["S"],
+            "outputs": ["model", "plots"],
+            "timeout": "1h",
+            "compute": {"cpus": 4},
+        }
+    )
+    inputs = {
+        "rows": InputFact("/data/rows.csv", "sha256", "ab", 1),
+        "there": InputFact("/Volumes/main/ml/v/rows", "unversioned", "", 2),
+    }
+    facts = Facts("0" * 64, 7, "c0ffee", git_dirty=True, inputs=inputs, labels=LABELS)
+    plan = PROVIDER.plan(CONFIG, spec, facts)
+    asked = asked_in(work_of(plan)) or {}
+    told = plan.to_json()
+    assert JobSpec.model_validate(asked["spec"]) == spec
+    assert asked["kind"] == "job"
+    assert asked["facts"].items() <= told["facts"].items()
+    assert {"bundle", "git_commit", "git_dirty", "inputs"} <= asked["facts"].keys()
+
+
+def test_no_secrets_value_is_in_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUITE_SECRET", "the-value-of-it")
+    plan = plan_of(secrets=["SUITE_SECRET"])
+    assert "the-value-of-it" not in json.dumps([plan.to_json(), work_of(plan), asked_in(work_of(plan))])
+    assert (asked_in(work_of(plan)) or {})["spec"]["secrets"] == ["SUITE_SECRET"]
 
 
 # ---------------------------------------------------------------- batches and schedules
@@ -214,13 +297,20 @@ def test_the_batch_is_the_golden_one() -> None:
 
 
 def test_a_batch_reads_the_model_from_the_volume() -> None:
-    work = batch_of().requests[-2].body
+    work = work_of(batch_of())
     assert work["inputs"]["model"] == {"uri": "/Volumes/main/ml/mlport/models/d", "kind": "sha256", "digest": "d"}
     assert work["outputs"] == {"predictions": {}}
-    there = batch_of(output="/Volumes/main/ml/v/scored").requests[-2].body
+    there = work_of(batch_of(output="/Volumes/main/ml/v/scored"))
     assert there["outputs"] == {"predictions": {"uri": "dbfs:///Volumes/main/ml/v/scored"}}
     with pytest.raises(SpecError, match=r"BatchSpec\.output: 's3://b/o'"):
         batch_of(output="s3://b/o")
+
+
+def test_a_batch_tells_how_it_was_asked_for() -> None:
+    plan = batch_of(compute={"nodes": 2}, keep=["id"])
+    asked = asked_in(work_of(plan)) or {}
+    assert BatchSpec.model_validate(asked["spec"]).to_json() == plan.spec
+    assert (asked["kind"], asked["facts"]["inputs"]) == ("batch", plan.to_json()["facts"]["inputs"])
 
 
 def schedule_of(**fields: Any) -> Plan:
@@ -238,6 +328,8 @@ def test_a_schedule_is_a_job_of_databricks() -> None:
     assert sent["tasks"][0]["new_cluster"]["custom_tags"]["mlport_schedule"] == "nightly"
     assert refused(plan) == []
     assert body(schedule_of())["queue"] == {"enabled": True}
+    assert (work_of(plan)["scheduled"], work_of(plan)["name"]) == (True, "delays")
+    assert sent["tasks"][0]["spark_python_task"]["parameters"][2:] == ["--run", "{{job.run_id}}", "--time", FIRED_AT]
 
 
 @pytest.mark.parametrize(

@@ -120,4 +120,4 @@ def test_a_script_in_a_source_goes_with_it(client: mlport.Client, session: Datab
     job = {"name": "with-source", "source": str(tmp_path), "entrypoint": ["python", "main.py"]}
     made = client.schedules.create(spec(job=job))
     folder = f"{session.config.staging}/jobs/{made.record.token}"
-    assert {path.rpartition("/")[2] for path, _ in session.connection.files.walk(folder)} == {"bundle.tar.gz", "manifest.json"}
+    assert {path.rpartition("/")[2] for path, _ in session.connection.files.walk(folder)} == {"bundle.tar.gz"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
 from typing import Any
@@ -16,6 +17,7 @@ KINDS = ("spark_python_task", "python_wheel_task", "notebook_task", "for_each_ta
 PLACES = ("existing_cluster_id", "new_cluster", "job_cluster_key")
 KEY = re.compile(r"[A-Za-z0-9_-]{1,100}")  # SDK: "only alphanumeric characters, _ and -, 100 characters"
 MOST_TASKS, MOST_TAGS, LONGEST_TOKEN, LONGEST_NAME = 1000, 25, 64, 4096
+PARAMETERS_BYTES = 10_000  # SDK, RunNow.python_params: as JSON, and ASCII only; that a task's own are held to it is a guess
 MOST_CONCURRENT_RUNS, MOST_ITERATIONS_AT_ONCE = 1000, 100  # SDK; docs.databricks.com/jobs/for-each
 NO_EMULATION = ("git_source", "continuous", "trigger", "triggers", "deployment")
 
@@ -101,7 +103,17 @@ def _check_task(
         raise ApiError("NOT_IMPLEMENTED", "The emulator runs no notebooks on SQL warehouses.")
     if kind == "python_wheel_task" and task[kind].get("parameters") and task[kind].get("named_parameters"):
         raise invalid(f"Only one of parameters and named_parameters can be set for task {key}.")
+    if kind == "spark_python_task":
+        _check_parameters(key, task[kind].get("parameters") or [])
     _check_compute(place, workspace, task, kind, environments, clusters)
+
+
+def _check_parameters(key: str, parameters: list[str]) -> None:
+    size = len(json.dumps({"python_params": parameters}))
+    if size > PARAMETERS_BYTES:
+        raise invalid(f"The parameters of task {key} must have at most {PARAMETERS_BYTES} bytes as JSON, not {size}.")
+    if not all(word.isascii() for word in parameters):
+        raise invalid(f"The parameters of task {key} must have ASCII characters only.")
 
 
 def _check_each(place: Place, workspace: str, task: Json, environments: Collection[str], clusters: Collection[str], inner: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlport.emulation.documents import Exists
-from mlport_databricks.emulator.accounts import USERS
+from mlport_databricks.emulator.accounts import ADMIN, SECRET_SCOPE, USERS
 from mlport_databricks.emulator.protocol.errors import ApiError, missing
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ class Secrets:
         self._place, self._documents = place, place.documents
 
     # ---------------------------------------------------------------- scopes
+
+    def furnish(self, workspace: str) -> None:
+        """What every workspace has from the start."""
+        if self._documents.get(SCOPES, f"{workspace}/{SECRET_SCOPE}") is None:
+            self.create(workspace, SECRET_SCOPE, ADMIN.name, 0)
 
     def create(self, workspace: str, scope: str, manager: str, made: int) -> None:
         """Raises ApiError for one that is there (databricks/cli libs/testserver/secret_scopes.go)."""

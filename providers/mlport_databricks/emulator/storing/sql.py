@@ -16,6 +16,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError, UnsupportedError
 
+from mlport.emulation.sql import is_local
+
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it cannot parse is refused below, in our words
 Json = dict[str, Any]
 Locate = Callable[[str, str, str, str], str]
@@ -193,7 +195,7 @@ def _point_tables(statement: exp.Expr, locate: Locate, changed: exp.Expr | None 
     for table in list(statement.find_all(exp.Table)):
         if isinstance(table.this, exp.Anonymous) and table.this.name.lower() == "range":  # its column is called id
             table.set("alias", exp.TableAlias(this=exp.to_identifier(table.alias or "range"), columns=[exp.to_identifier("id")]))
-        if not isinstance(table.this, exp.Identifier) or (not table.db and _is_local(table)):
+        if not isinstance(table.this, exp.Identifier) or (not table.db and is_local(table)):
             continue
         name = _name(table)
         schema = locate(name.catalog, name.schema, name.table, "MODIFY" if table is changed else "SELECT")
@@ -208,17 +210,6 @@ def _point_tables(statement: exp.Expr, locate: Locate, changed: exp.Expr | None 
         if (column.db.lower(), column.table.lower()) in pointed:
             column.set("catalog", None)
             column.set("db", None)
-
-
-def _is_local(table: exp.Table) -> bool:
-    """Whether a WITH of an enclosing query gives the name."""
-    node: exp.Expr | None = table
-    while node is not None:
-        given = node.args.get("with_") or node.args.get("with")
-        if given and any(each.alias.lower() == table.name.lower() for each in given.expressions):
-            return True
-        node = node.parent
-    return False
 
 
 # ---------------------------------------------------------------- parameters

@@ -13,6 +13,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from mlport.emulation.sql import is_local
 from mlport_vertex.emulator.storing.table_types import SQL, STANDARD, ValueProblem, scalar
 
 Json = dict[str, Any]
@@ -76,7 +77,7 @@ def _name_columns(statement: exp.Expr) -> None:
 def _point_tables(statement: exp.Expr, locate: Locate) -> None:
     """Put the engine's schema in the place of project and dataset. A name that a WITH gives, or an array, is no table."""
     for table in list(statement.find_all(exp.Table)):
-        if not isinstance(table.this, exp.Identifier) or (not table.db and _is_local(table)):
+        if not isinstance(table.this, exp.Identifier) or (not table.db and is_local(table)):
             continue
         schema = locate(table.catalog, table.db, table.name)
         bare = table.name
@@ -85,17 +86,6 @@ def _point_tables(statement: exp.Expr, locate: Locate) -> None:
         table.set("this", exp.to_identifier(bare, quoted=True))
         if not table.alias:
             table.set("alias", exp.TableAlias(this=exp.to_identifier(bare, quoted=True)))
-
-
-def _is_local(table: exp.Table) -> bool:
-    """Whether a WITH of an enclosing query gives the name."""
-    node: exp.Expr | None = table
-    while node is not None:
-        given = node.args.get("with_") or node.args.get("with")
-        if given and any(each.alias.lower() == table.name.lower() for each in given.expressions):
-            return True
-        node = node.parent
-    return False
 
 
 # ---------------------------------------------------------------- parameters

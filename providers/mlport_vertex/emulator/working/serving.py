@@ -1,17 +1,14 @@
 """Deployed models at work: each is a container that a job of the engine keeps alive, whatever image it is of.
 
-The engine's processes outlive the emulator, so that a model goes on answering when the emulator is started again. A document
-of the kind `containers`, named as the container, holds `{"name", "job", "lives", "begun", "seconds"}`, and `failed` once it is to end; one of the kind
-`containerLogs` stays when it is gone.
+A document of the kind `containers`, named as the container, has `seconds` (until it must be healthy) besides what
+mlport.emulation.model_servers keeps of each, and `failed` once it is to end; one of the kind `containerLogs` stays when it is gone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
-import mlport
-from mlport import Compute, JobSpec
 from mlport.emulation.documents import Exists
-from mlport.errors import NotFoundError
+from mlport.emulation.model_servers import ModelServers
 from mlport_vertex.emulator.place import NUMBER, Place
 from mlport_vertex.emulator.protocol.errors import ApiError
 from mlport_vertex.emulator.storing.object_records import StorageError
@@ -33,13 +28,10 @@ from mlport_vertex.emulator.working import containers, images, sklearn_container
 from mlport_vertex.emulator.working.runs import tail
 
 Json = dict[str, Any]
-KIND, LOGS = "containers", "containerLogs"
-CONNECTIONS = 64  # kept open to each deployed model
+KIND, LOGS, FOLDER = "containers", "containerLogs", "serving"
 MODEL = "model"  # what it is called in the server's own protocols, and the one replica of its pod
-SHARE = Compute(cpus=0.01, memory_gib=0.01)  # of this machine; a cloud's machines are elsewhere
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL; not documented: a guess
 PATIENCE = 1800.0  # seconds for a container that names no deploymentTimeout to be healthy; not documented: a guess
-_BEGINNING = threading.Lock()  # that a pod is begun by one thread only
 EXITS = 2  # before it was ever healthy, after which a deployment has failed: a guess
 
 
@@ -55,7 +47,7 @@ def default_route(endpoint: str, deployed: str, verb: str = "predict") -> str:
 
 def folder_of(place: Place, name: str) -> Path:
     """Where a container's pod keeps its files."""
-    return place.folder / "serving" / name
+    return place.folder / FOLDER / name
 
 
 class Serving:
@@ -63,8 +55,7 @@ class Serving:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._pool = urllib3.PoolManager(num_pools=256, maxsize=CONNECTIONS, retries=False)
-        self._urls: dict[str, str] = {}
+        self._servers = ModelServers(place, KIND, FOLDER, Path(containers.POD), ("log.jsonl",))
 
     # ---------------------------------------------------------------- starting
 
@@ -81,15 +72,15 @@ class Serving:
         Raises:
             ApiError: it cannot be served; as the deployment's operation fails.
         """
-        kept = self._place.documents.get(KIND, name)
+        kept = self._servers.get(name)
         if kept is None:
             self._prepare(name, container, artifacts, env)
-            kept = {"name": name, "job": "", "lives": 0, "begun": time.time(), "seconds": _seconds(container)}
-            with suppress(Exists), self._place.documents.together():
-                self._place.documents.insert(KIND, name, kept)
+            with self._place.documents.together():
+                kept = self._servers.insert(name, seconds=_seconds(container))
                 if told:
-                    self._place.documents.insert(LOGS, name, {"name": name, **told})
-        state = self._alive(kept)
+                    with suppress(Exists):
+                        self._place.documents.insert(LOGS, name, {"name": name, **told})
+        state = self._servers.look(kept)
         if state.get("ready"):
             return True
         failed = kept.get("failed") or self._failure(kept, state)
@@ -105,9 +96,7 @@ class Serving:
 
     def _prepare(self, name: str, container: Json, artifacts: str, env: Mapping[str, str]) -> None:
         """Write what the pod runs; a killed emulator does it again."""
-        folder = folder_of(self._place, name)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, mode=0o700)
+        folder = self._servers.fresh(name)
         made = self._container(container, artifacts, folder)
         replica = {
             "name": MODEL,
@@ -156,69 +145,31 @@ class Serving:
                 raise ApiError("FAILED_PRECONDITION", f"Model directory {artifacts} is expected to contain exactly one of: [{wanted}].")
             sklearn_container.wrap(folder)
 
-    def _alive(self, kept: Json) -> Json:
-        """What its pod says, once there is one: a pod that is gone, after a reboot of the machine for example, is begun anew."""
-        if kept["job"] and not self._has_ended(kept["job"]):
-            return _state(folder_of(self._place, kept["name"]))
-        with _BEGINNING:
-            now = self._place.documents.get(KIND, kept["name"])
-            if now is not None and "failed" not in now and now["lives"] == kept["lives"]:
-                self._begin(now)
-        return {}
-
-    def _has_ended(self, job: str) -> bool:
-        try:
-            return self._place.containers.session.jobs.status(job).state.terminal
-        except NotFoundError:
-            return True
-
-    def _begin(self, kept: Json) -> None:
-        name, folder = kept["name"], folder_of(self._place, kept["name"])
-        key, jobs = f"{name} {kept['lives']}", self._place.containers.jobs
-        if jobs.find(key) is None:  # or it is that of a pod which an emulator has begun that was killed before it noted so
-            folder.joinpath("state.json").unlink(missing_ok=True)
-        spec = JobSpec(name="container", entrypoint=("python", "-I", "-S", containers.POD, str(folder)), compute=SHARE)
-        job = jobs.submit(spec, key=key).id
-        self._place.documents.change(KIND, name, lambda now: {**now, "job": job, "lives": kept["lives"] + 1})
-
     def _last_words(self, name: str) -> str:
         """What it said last on stderr: a server's error and its hint."""
-        said = [entry["message"].strip() for entry in tail(folder_of(self._place, name) / "log.jsonl") if entry["severity"] == "ERROR"]
+        said = [entry["message"].strip() for entry in tail(self._servers.folder(name) / "log.jsonl") if entry["severity"] == "ERROR"]
         return " ".join(dict.fromkeys(said[-2:]))
 
     # ---------------------------------------------------------------- while it serves
 
     def is_ready(self, name: str) -> bool:
         """Whether it answers now."""
-        kept = self._place.documents.get(KIND, name)
-        return kept is not None and bool(self._alive(kept).get("ready"))
+        return bool(self._servers.look(self._servers.get(name)).get("ready"))
 
     def ask(self, name: str, route: str, body: bytes, headers: Mapping[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
         """The container's answer, of whatever status. Raises ApiError (UNAVAILABLE, DEADLINE_EXCEEDED) if there is none."""
         try:
-            return self._send(self._urls.get(name) or self._url(name), route, body, headers, timeout)
-        except NewConnectionError:  # it was started again, and has another port: nobody has worked on it
-            self._urls.pop(name, None)
+            return self._servers.post(name, route, body, headers, timeout, lambda: self._address(name))
         except urllib3.exceptions.TimeoutError as error:
             raise ApiError("DEADLINE_EXCEEDED", "Deadline exceeded while waiting for the model server.") from error
         except HTTPError as error:
             raise ApiError("UNAVAILABLE", "The service is currently unavailable.") from error
-        try:
-            return self._send(self._url(name), route, body, headers, timeout)
-        except HTTPError as error:
-            raise ApiError("UNAVAILABLE", "The service is currently unavailable.") from error
 
-    def _send(self, url: str, route: str, body: bytes, headers: Mapping[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
-        return self._pool.request("POST", url + route, body=body, headers=dict(headers), timeout=timeout)
-
-    def _url(self, name: str) -> str:
-        kept = self._place.documents.get(KIND, name)
-        state = self._alive(kept) if kept else {}
+    def _address(self, name: str) -> str:
+        state = self._servers.look(self._servers.get(name))
         if not state.get("ready"):
             raise ApiError("UNAVAILABLE", "The service is currently unavailable.")
-        found = f"http://127.0.0.1:{state['port']}"
-        self._urls[name] = found
-        return found
+        return f"http://127.0.0.1:{state['port']}"
 
     # ---------------------------------------------------------------- ending
 
@@ -227,29 +178,7 @@ class Serving:
 
         `failed` is why it ends, where it did not come to serve.
         """
-        self._urls.pop(name, None)
-        with _BEGINNING:  # nobody begins it anew from now on
-            kept = self._place.documents.change(KIND, name, lambda now: {"failed": failed, **now})
-        if kept is None:
-            return True
-        if kept["job"]:
-            if not self._has_ended(kept["job"]):
-                mlport.Job(kept["job"], self._place.containers).cancel()
-                return False
-            with suppress(NotFoundError):
-                mlport.Job(kept["job"], self._place.containers).delete()
-        folder = folder_of(self._place, name)
-        for path in folder.iterdir() if folder.exists() else ():
-            if path.name != "log.jsonl":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        self._place.documents.delete(KIND, name)
-        return True
-
-
-def _state(folder: Path) -> Json:
-    path = folder / "state.json"
-    found: Json = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return found
+        return self._servers.stop(name, failed=failed)
 
 
 def _seconds(container: Json) -> float:

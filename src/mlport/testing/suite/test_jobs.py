@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from mlport import Job, JobSpec, State, bundle
 from mlport.capabilities import Capability as C
 from mlport.errors import ConflictError, JobFailedError, NotFoundError, SpecError, UsageError
 from mlport.journal import token_for
-from mlport.spi import JobStatus
+from mlport.spi import JobStatus, Plan, Recalls
 from mlport.testing import needs, programs
 from mlport.testing.targets import Targets
 from mlport.testing.waiting import eventually
@@ -118,6 +119,62 @@ def test_the_provider_itself_does_a_token_once(
     Job(first, client).wait(seconds)
     assert (jobs.find(token), jobs.status(first).token) == (first, token)
     assert [status.id for status in client.jobs.list(name=unique)] == [first]
+
+
+def test_a_job_without_a_key_tells_another_client_how_it_was_asked_for(
+    run: RunProgram, spec_of: Callable[..., JobSpec], again: mlport.Client, tmp_path: Path, seconds: float
+) -> None:
+    """From the journal, or where the job keeps it itself, from the job."""
+    asked: dict[str, Any] = {"params": {"depth": 6, "say": "{{é}}"}, "env": {"SUITE_VARIABLE": "b"}}
+    job = run("import os; print(os.environ['MLPORT_PARAMS'])", **asked).wait(seconds)
+    spec = spec_of("import os; print(os.environ['MLPORT_PARAMS'])", **asked)
+    packed = bundle.pack(str(spec.source), tmp_path / "bundle").digest
+    found = again.jobs.get(job.id).lineage
+    assert found == dict(job.lineage)
+    assert (found["params"], found["entrypoint"], found["bundle"]) == (asked["params"], ["python", "main.py"], packed)
+    repeated = again.runs.reproduce(job.id).wait(seconds)
+    assert repeated.id != job.id
+    assert {name: repeated.lineage[name] for name in ("name", "params", "bundle")} == {
+        name: found[name] for name in ("name", "params", "bundle")
+    }
+    spec_of("print('changed')")
+    with pytest.raises(ConflictError):
+        again.runs.reproduce(job.id)
+
+
+class KilledError(BaseException):
+    """The process dies here: nothing may catch it."""
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_submit_without_a_key_that_was_killed_leaves_its_job_or_nothing(
+    spec_of: Callable[..., JobSpec],
+    client: mlport.Client,
+    again: mlport.Client,
+    unique: str,
+    seconds: float,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    sent: bool,
+) -> None:
+    jobs, before = again.session.jobs, {key for key, _ in client.session.state.list("journal/")}
+    submit = jobs.submit
+
+    def killed(plan: Plan, **more: Any) -> str:
+        if sent:
+            submit(plan, **more)
+        raise KilledError
+
+    monkeypatch.setattr(jobs, "submit", killed)
+    with pytest.raises(KilledError):
+        again.jobs.submit(spec_of("", params={"depth": 6}))
+    made = eventually(lambda: list(client.jobs.list(name=unique)), lambda found: len(found) == sent, seconds)
+    for status in made:
+        assert Job(status.id, client).wait(seconds).lineage["params"] == {"depth": 6}
+    entries = [json.loads(found.value) for key, found in client.session.state.list("journal/") if key not in before]
+    assert {entry["id"] for entry in entries if entry["plan"]["name"] == unique} <= {None}, "nobody was told of an id"
+    if isinstance(client.session, Recalls) and client.session.find_lag == 0:
+        assert not [entry for entry in entries if entry["plan"]["name"] == unique]
 
 
 def test_success_is_sticky(run: RunProgram, client: mlport.Client, again: mlport.Client, seconds: float) -> None:

@@ -1,8 +1,9 @@
-"""`mlport emulate vertex` as a process of its own, which a test may kill and start again on its folder.
+"""`mlport emulate NAME` as a process of its own, which a test may kill and start again on its folder.
 
-with emulating(folder) as emulated:
+with emulating("vertex", folder) as emulated:
     emulated.kill()
     emulated.start()
+    emulated.die_at("after-runs 3")  # the third write of a run
 """
 
 from __future__ import annotations
@@ -18,29 +19,34 @@ from pathlib import Path
 from typing import Any
 
 from mlport.emulation.at_work import processes
+from mlport.emulation.faults import Faults
+from mlport.emulation.place import Place
 from mlport.emulation.server import Ready
+from mlport.faults import VARIABLE
 from mlport.waiting import delays, wait_until
-from mlport_vertex.emulator.place import Place
 
-COMMAND = [sys.executable, "-m", "mlport.cli.main", "emulate", "vertex"]
+
+def command(provider: str) -> list[str]:
+    """What runs an emulator."""
+    return [sys.executable, "-m", "mlport.cli.main", "emulate", provider]
 
 
 class Emulated:
     """An emulator on a folder, one run after the other."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.folder, self._arguments = folder, arguments
+    def __init__(self, provider: str, folder: Path) -> None:
+        self.provider, self.folder = provider, folder
         self._switch = folder.with_name(f"{folder.name}-die-at")
         self._log = folder.with_name(f"{folder.name}-log")
         self.said: dict[str, Any] = {}
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Run it, and wait until it answers."""
-        env = {**os.environ, "MLPORT_FAULT": f"@{self._switch}"}
-        command = [*COMMAND, "--state", str(self.folder), *self._arguments]
+        """Run it, and wait until it answers. One that runs is killed first."""
+        self.kill()
+        argv, env = [*command(self.provider), "--state", str(self.folder)], {**os.environ, VARIABLE: f"@{self._switch}"}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
+            self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
         assert self._process.stdout is not None
         self.said = json.loads(self._process.stdout.readline() or "{}")
         assert self.said, self.log()
@@ -52,16 +58,22 @@ class Emulated:
     @property
     def ready(self) -> Ready:
         """As the fixture `emulator` has it."""
-        said, named = self.said, {"vertex": self.said["connect"]}
-        return Ready(
-            "vertex", {"vertex": said["url"]}, {"vertex": said["grpc"]}, said["proxy"], Path(said["ca"]), self.folder, said["env"], named
-        )
+        said, name = self.said, self.provider
+        grpc = {name: said["grpc"]} if "grpc" in said else {}
+        return Ready(name, {name: said["url"]}, grpc, said["proxy"], Path(said["ca"]), self.folder, said["env"], {name: said["connect"]})
 
-    def die_at(self, point: str) -> None:
-        """Let it die at a point of `mlport.faults` when it gets there next."""
-        part = self._switch.with_suffix(".part")
-        part.write_text(point)
-        part.replace(self._switch)
+    def die_at(self, point: str | None) -> None:
+        """Let it die at a point of `mlport.faults` when it gets there next; or nowhere."""
+        self._switch.unlink(missing_ok=True)
+        if point:
+            part = self._switch.with_suffix(".point")
+            part.write_text(point)
+            part.replace(self._switch)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has died."""
+        return self._process is not None and self._process.poll() is not None
 
     def died(self, seconds: float = 60) -> None:
         """Wait for that."""
@@ -92,33 +104,30 @@ class Emulated:
 
 
 @contextmanager
-def emulating(folder: Path, *arguments: str) -> Iterator[Emulated]:
+def emulating(provider: str, folder: Path) -> Iterator[Emulated]:
     """An emulator that answers; at the end it is killed, and so is all that it started."""
-    emulated = Emulated(folder, *arguments)
+    emulated = Emulated(provider, folder)
     emulated.start()
     try:
         yield emulated
     finally:
         emulated.kill()
-        end_work(folder)
+        _end_work(folder / provider)
+        nothing_runs(folder)
 
 
-def end_work(folder: Path) -> None:
-    """End what the emulator of a folder has left running, and see that nothing is."""
-    from mlport.emulation.faults import Faults
-
-    place = Place(folder / "vertex", Faults())
+def _end_work(folder: Path) -> None:
+    place = Place(folder, Faults())
     try:
         place.end_work()
     finally:
         place.close()
-    nothing_runs(folder)
 
 
-def nothing_works(folder: Path) -> None:
-    """Fails if jobs or model servers of an emulator's folder are left."""
+def nothing_works(emulated: Emulated) -> None:
+    """Fails if jobs or model servers of an emulator are left."""
     for engine in ("engine", "containers"):
-        nothing_runs(folder / "vertex" / engine)
+        nothing_runs(emulated.folder / emulated.provider / engine)
 
 
 def nothing_runs(folder: Path, seconds: float = 60) -> None:
