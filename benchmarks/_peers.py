@@ -117,9 +117,13 @@ def environment(name: str) -> Path:
     Raises:
         RuntimeError: it cannot be installed; says the installer's last words.
     """
+    return installed(name, [*PEERS[name].packages, *(f"{package}=={version(package)}" for package in ("scikit-learn", "numpy"))])
+
+
+def installed(name: str, packages: Sequence[str]) -> Path:
+    """An environment with these packages, made at first use. Raises RuntimeError with the installer's last words."""
     from uv import find_uv_bin
 
-    packages = [*PEERS[name].packages, *(f"{package}=={version(package)}" for package in ("scikit-learn", "numpy"))]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlport-bench"
     place = cache / f"{name}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
     done = place / "installed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlport_vertex.config import VertexConfig
-from mlport_vertex.plan import plan
 from mlport_vertex.support import supports
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ class VertexProvider:
         return supports(config)
 
     def plan(self, config: VertexConfig, spec: Spec, facts: Facts) -> Plan:
+        from mlport_vertex.plan import plan
+
         return plan(config, spec, facts)
 
     def open(self, config: VertexConfig) -> Session:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlport.capabilities import Support as Support
     from mlport.client import Client as Client
     from mlport.client import connect as connect
+    from mlport.costs.workload import Workload as Workload
     from mlport.endpoints import Endpoint as Endpoint
     from mlport.endpoints import Prediction as Prediction
     from mlport.jobs import Job as Job
@@ -44,6 +45,7 @@ _HOMES = {
     "bundle": ("tree_digest",),
     "capabilities": ("Capability", "Support"),
     "client": ("Client", "connect"),
+    "costs.workload": ("Workload",),
     "endpoints": ("Endpoint", "Prediction"),
     "jobs": ("Job",),
     "models": ("ModelVersion",),
@@ -68,7 +70,7 @@ _HOMES = {
     "sweeps": ("Sweep",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_ROOMS = ("capture", "errors", "spi")
+_ROOMS = ("capture", "costs", "errors", "spi")
 __all__ = sorted([*_HOME_OF, "errors"])  # noqa: PLE0605 - made from the table above
 
 

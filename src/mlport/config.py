@@ -76,12 +76,21 @@ class Objective(BaseModel):
     monthly_budget: str | None = None
 
 
+class Prices(BaseModel):
+    """What one pays instead of list prices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    book: Path | None = None
+    """The price book, a TOML file; relative to mlport.toml."""
+
+
 class ConfigFile(BaseModel):
     """The whole of mlport.toml."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     default: Name | None = None
     objective: Objective = Objective()
+    prices: Prices = Prices()
     profiles: dict[Name, dict[str, Any]] = {}
 
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 CORE, PROVIDERS = ROOT / "src" / "mlport", ROOT / "providers"
 SAMPLE = ROOT / "tests" / "sample_plugin" / "mlport_sample"
 PACKAGES = [*sorted(folder for folder in PROVIDERS.iterdir() if (folder / "__init__.py").exists()), SAMPLE]
+PRICED = [package for package in PACKAGES if (package / "pricing.py").exists() or (package / "pricing").is_dir()]
 VENDORS = {"google", "azure", "databricks", "boto3", "botocore", "vertexai", "sagemaker"}
 HEAVY = {"pandas", "sklearn", "pyarrow", "mlflow", "numpy", "moto", *VENDORS}
 NAMES = ("vertex", "azure", "databricks", "sagemaker", "boto3", "google.cloud")
@@ -79,7 +80,12 @@ def loaded_by(code: str, path: str = "") -> set[str]:
     return set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+@pytest.mark.parametrize("package", PRICED, ids=lambda package: package.name)
+def test_importing_prices_loads_no_vendor(package: Path) -> None:
+    assert not loaded_by(f"from {package.name}.pricing import PRICING", str(package.parent)) & HEAVY
+
+
+@pytest.mark.parametrize("package", [package for package in PACKAGES if (package / "config.py").exists()], ids=lambda package: package.name)
 def test_importing_a_provider_loads_no_vendor(package: Path) -> None:
     assert not loaded_by(f"import {package.name}; {package.name}.PROVIDER", str(package.parent)) & HEAVY
 

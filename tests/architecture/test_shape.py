@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "sample_plugin" / "mlport_sample"
 PACKAGES = [*sorted(folder for folder in (ROOT / "providers").iterdir() if (folder / "__init__.py").exists()), SAMPLE]
 ROOMS = {"__init__", "config", "support", "plan", "session", "jobs", "models", "endpoints"}
+PRICING_ONLY = [folder for folder in PACKAGES if {file.stem for file in folder.rglob("*.py")} == {"__init__", "pricing"}]
 LONGEST = {"src": 450, "providers": 450, "tests": 520}
 LONG = {
     "mlport_runner.py": "one file by design: it is copied alone to wherever a job runs",
@@ -26,9 +27,20 @@ LONG = {
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 
 
-@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+@pytest.mark.parametrize("package", [folder for folder in PACKAGES if folder not in PRICING_ONLY], ids=lambda package: package.name)
 def test_every_provider_has_the_same_rooms(package: Path) -> None:
     assert {file.stem for file in package.glob("*.py")} >= ROOMS
+
+
+@pytest.mark.parametrize("package", PRICING_ONLY, ids=lambda package: package.name)
+def test_a_package_that_prices_only_does_nothing_else(package: Path) -> None:
+    """Its adapter is not here yet: it says so, offers no provider, and its prices are registered."""
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    module = importlib.import_module(package.name)
+    assert "not here yet" in (module.__doc__ or "")
+    assert not hasattr(module, "PROVIDER")
+    assert f"{package.name}.pricing:PRICING" in points["mlport.pricing"].values()
+    assert not [at for group, found in points.items() if group != "mlport.pricing" for at in found.values() if at.startswith(package.name)]
 
 
 @pytest.mark.parametrize(("folder", "longest"), LONGEST.items())

@@ -1,6 +1,6 @@
-"""A spec in a file: TOML or JSON, at the top level or under `[job]`, `[batch]`, `[model]`, `[endpoint]`, `[sweep]` or `[schedule]`.
+"""A spec in a file: TOML or JSON, at the top level or under `[job]`, `[batch]`, `[model]`, `[endpoint]`, `[sweep]`, `[schedule]` or `[workload]`.
 
-The job of a sweep, and the job or batch of a schedule, may be named by their own file: `job = "job.toml"`.
+The job of a sweep, the job or batch of a schedule, and the job or endpoint of a workload may be named by their own file: `job = "job.toml"`.
 
 Relative paths in it are relative to the file's folder, so it means the same wherever it is called from.
 """
@@ -28,8 +28,8 @@ _TELLS = {
     "sweep": {"space"},
     "schedule": {"cron"},
 }
-_PATHS = {"job": ("source",), "batch": ("input", "output"), "model": ("path",), "endpoint": (), "sweep": (), "schedule": ()}
-_INSIDE = {"sweep": ("job",), "schedule": ("job", "batch")}  # specs within specs
+_PATHS = {"job": ("source",), "batch": ("input", "output"), "model": ("path",), "endpoint": (), "sweep": (), "schedule": (), "workload": ()}
+_INSIDE = {"sweep": ("job",), "schedule": ("job", "batch"), "workload": ("job", "endpoint")}  # specs within specs
 
 
 def load(file: str, *, kinds: Sequence[str] = KINDS, sets: Iterable[tuple[str, str]] = ()) -> Spec:
@@ -60,6 +60,8 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _section(path: Path, table: dict[str, Any], kinds: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    if kinds == ("workload",):
+        return "workload", table["workload"] if isinstance(table.get("workload"), dict) else table
     if table and all(name in KINDS and isinstance(section, dict) for name, section in table.items()):
         fitting = [name for name in table if name in kinds]
         if len(fitting) == 1:
@@ -79,8 +81,15 @@ def _rebased(kind: str, table: dict[str, Any], folder: Path) -> dict[str, Any]:
     moved = {name: _located(table[name], folder) for name in _PATHS[kind] if name in table}
     if kind == "job" and isinstance(table.get("inputs"), dict):
         moved["inputs"] = {name: _located(uri, folder) for name, uri in table["inputs"].items()}
+    if kind == "workload" and isinstance(table.get("targets"), dict):
+        moved["targets"] = {name: _hardware(target, folder) for name, target in table["targets"].items()}
     moved |= {inner: _inside(inner, table[inner], folder) for inner in _INSIDE.get(kind, ()) if inner in table}
     return {**table, **moved}
+
+
+def _hardware(target: Any, folder: Path) -> Any:
+    """A target of a workload; the hardware book of one's own machines is a file beside the workload."""
+    return {**target, "hardware": _located(target["hardware"], folder)} if isinstance(target, dict) and "hardware" in target else target
 
 
 def _inside(kind: str, value: Any, folder: Path) -> Any:
@@ -120,4 +129,8 @@ def _model(kind: str) -> type[Spec]:
         "sweep": specs.SweepSpec,
         "schedule": specs.ScheduleSpec,
     }
+    if kind == "workload":
+        from mlport.costs.workload import Workload
+
+        return Workload
     return models[kind]

@@ -1,0 +1,1 @@
+"""Azure Machine Learning: how it bills. Its adapter is not here yet."""

@@ -1,0 +1,26 @@
+"""`mlport cost`: what a workload would cost, anywhere."""
+
+from __future__ import annotations
+
+import click
+
+from mlport.cli.command import LazyGroup
+
+HOMES = {
+    "estimate": ("mlport.cli.cost.compare:estimate", "The price of a workload at one target, line by line."),
+    "compare": ("mlport.cli.cost.compare:compare", "One workload at several targets, side by side."),
+    "prices": ("mlport.cli.cost.prices:prices", "Look prices up in the catalogue."),
+}
+
+
+@click.group(
+    "cost",
+    cls=LazyGroup,
+    homes=HOMES,
+    example="mlport cost compare workload.toml --targets local,prod\nmlport cost prices gcp --region europe-west4",
+)
+def cost() -> None:
+    """What a workload costs, anywhere.
+
+    On each provider and on your own machines; every amount with source and date, and unknown is never zero.
+    """

@@ -1,0 +1,131 @@
+"""The price of a workload at one target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mlport.costs.arithmetic import EXACT, Arithmetic, Number
+from mlport.costs.catalogue import Catalogue, default
+from mlport.costs.pricing import PricesTogether, Pricing, Settings, load, names
+from mlport.costs.quote import Discount, Quote, Settles
+from mlport.costs.records import Estimate, Line, Refusal
+from mlport.errors import SpecError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlport.costs.facts import Fact
+    from mlport.costs.workload import Workload
+
+OLD_DAYS = 365
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to price: a name, whose rules, and what they need to know."""
+
+    name: str
+    pricing: Pricing
+    settings: Settings
+
+
+def target(workload: Workload, name: str, *, file: Path | None = None) -> Target:
+    """A target by a pricing's name, a name in the workload's `targets`, a profile's name (of `file`, the nearest mlport.toml) or a URL.
+
+    What the workload's table of that name says stands over what a profile says. Raises SpecError, ConfigError.
+    """
+    told = dict(workload.targets.get(name, {}))
+    provider = str(told.pop("provider", name))
+    found: Mapping[str, Any] = {}
+    if provider not in names():
+        from mlport.costs.profiles import profile
+
+        provider, found = profile(provider, file)
+    pricing = load(provider)
+    shared = workload.targets.get(provider, {}) if provider != name else {}
+    fields = {**{key: value for key, value in shared.items() if key != "provider"}, **found, **told}
+    return Target(name, pricing, pricing.settings.model_validate(fields))
+
+
+def estimate(
+    workload: Workload,
+    where: Target | str,
+    *,
+    catalogue: Catalogue | None = None,
+    discount: Discount | None = None,
+) -> Estimate:
+    """What a workload costs at one target, to the cent, each line with quantity, unit price, formula, source and date.
+
+    `discount` may be a price book (`mlport.costs.book.find` gives the project's): then with commitments, in its currency, with taxes.
+
+    Raises SpecError: a region, tier or quantity that is missing or not known, with the choices.
+    """
+    at = target(workload, where) if isinstance(where, str) else where
+    prices = catalogue or default()
+    return priced(workload, at, prices, discount=discount)
+
+
+def priced(
+    workload: Workload,
+    at: Target,
+    catalogue: Catalogue,
+    *,
+    math: Arithmetic = EXACT,
+    samples: Mapping[int, Number] | None = None,
+    discount: Discount | None = None,
+    factor: Callable[[Fact], Number] | None = None,
+    months: Number | None = None,
+) -> Estimate:
+    """The estimate under any arithmetic: one number a line, or one a sample. `months` stands for the workload's, one a sample."""
+    region = at.pricing.place(at.settings, catalogue)
+    horizon = math.number(workload.months) if months is None else months
+    quote = Quote(catalogue, at.settings, region, horizon, math, samples or {}, factor=factor)
+    if discount is not None:
+        quote.discount = discount
+    lines: list[Line] = []
+    refused: list[Refusal] = []
+    for found in _found(workload, at.pricing, quote):
+        (lines if isinstance(found, Line) else refused).append(found)  # type: ignore[arg-type]
+    currencies = {line.price.currency for line in lines if line.price is not None} or {"USD"}
+    if len(currencies) > 1 and not isinstance(discount, Settles):
+        raise SpecError(f"{at.name}: lines in {' and '.join(sorted(currencies))}", hint="give the price book one currency and a rate")
+    before = Estimate(
+        target=at.name,
+        place=f"{at.pricing.name} {region}".strip(),
+        months=quote.months,
+        currency=currencies.pop(),
+        lines=lines,
+        refused=refused,
+        useful_hours=quote.useful_hours,
+        predictions=quote.predictions,
+        gains=quote.gained,
+        left_out=(*at.pricing.left_out, *quote.left_out),
+        assumptions=tuple(quote.assumed),
+        warnings=tuple(_warnings(lines)),
+        facts=quote.facts,
+    )
+    return discount.applied(before, math) if isinstance(discount, Settles) else before
+
+
+def _found(workload: Workload, pricing: Pricing, quote: Quote) -> Iterator[Line | Refusal]:
+    """The lines of all parts."""
+    if isinstance(pricing, PricesTogether):
+        yield from pricing.price_all(list(workload.parts()), quote)
+        return
+    for part in workload.parts():
+        yield from pricing.price(part, quote)
+
+
+def _warnings(lines: list[Line]) -> list[str]:
+    """One line for all old prices."""
+    days = [line.price.as_of for line in lines if line.price is not None and line.price.as_of is not None]
+    today = datetime.now(UTC).date()
+    old = [day for day in days if (today - day).days > OLD_DAYS]
+    if not old:
+        return []
+    return [
+        f"{len(old)} of {len(days)} prices are older than a year, the oldest of {min(old)}: `mlport cost prices` says how old each list is"
+    ]
