@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import SplitResult
 
 from mlport.costs import demand
 from mlport.costs.catalogue import Catalogue
@@ -53,6 +54,9 @@ class AzureMlPricing:
 
     def settings_of(self, config: Any) -> Mapping[str, Any]:
         return {"region": getattr(config, "region", None)}
+
+    def region_of(self, url: SplitResult) -> str | None:
+        return None
 
     def place(self, settings: Settings, catalogue: Catalogue) -> str:
         return known_region(settings, catalogue.list(PRICES).machine_regions, self.name)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Literal
+from urllib.parse import SplitResult
 
 from pydantic import Field
 
@@ -84,6 +85,9 @@ class DatabricksPricing:
 
     def settings_of(self, config: Any) -> Mapping[str, Any]:
         return {"region": config.region, "cloud": config.cloud, "tier": config.tier}
+
+    def region_of(self, url: SplitResult) -> str | None:
+        return None
 
     def place(self, settings: Settings, catalogue: Catalogue) -> str:
         region = known_region(settings, catalogue.list(PRICES).regions, self.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult
 
 from pydantic import Field
 
@@ -76,6 +77,9 @@ class SageMakerPricing:
 
     def settings_of(self, config: Any) -> Mapping[str, Any]:
         return {"region": getattr(config, "region", None)}
+
+    def region_of(self, url: SplitResult) -> str | None:
+        return url.hostname
 
     def place(self, settings: Settings, catalogue: Catalogue) -> str:
         return known_region(settings, catalogue.list(PRICES).machine_regions, self.name)

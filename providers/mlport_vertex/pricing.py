@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult
 
 from mlport.costs import demand
 from mlport.costs.catalogue import Catalogue
@@ -74,6 +75,9 @@ class VertexPricing:
 
     def settings_of(self, config: Any) -> Mapping[str, Any]:
         return {"region": config.location}
+
+    def region_of(self, url: SplitResult) -> str | None:
+        return url.path.strip("/") or None
 
     def place(self, settings: Settings, catalogue: Catalogue) -> str:
         return known_region(settings, catalogue.list(PRICES).machine_regions, self.name)

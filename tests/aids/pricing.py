@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 from importlib.metadata import EntryPoint
 from typing import Any
+from urllib.parse import SplitResult
 
 from mlport.costs import demand
 from mlport.costs.catalogue import Catalogue, PriceList
@@ -55,6 +56,9 @@ class TinyPricing:
 
     def settings_of(self, config: Any) -> Mapping[str, Any]:
         return {"region": config.location}
+
+    def region_of(self, url: SplitResult) -> str | None:
+        return url.hostname
 
     def place(self, settings: Settings, catalogue: Catalogue) -> str:
         return known_region(settings, catalogue.list("tiny").regions, "tiny")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult
 
 from pydantic import BeforeValidator
 
@@ -52,6 +53,9 @@ class LocalPricing:
 
     def settings_of(self, config: Any) -> Mapping[str, Any]:
         return {}
+
+    def region_of(self, url: SplitResult) -> str | None:
+        return None
 
     def place(self, settings: Settings, catalogue: Catalogue) -> str:
         book = _book(settings)

@@ -18,6 +18,8 @@ from mlport.errors import SpecError
 from mlport.fields import Spec
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from mlport.costs.catalogue import Catalogue
     from mlport.costs.quote import Quote
     from mlport.costs.records import Line, Refusal
@@ -62,6 +64,9 @@ class Pricing(Protocol):
 
     def settings_of(self, config: Any) -> Mapping[str, Any]:
         """What a profile's configuration says of them: its region, its tier."""
+
+    def region_of(self, url: SplitResult) -> str | None:
+        """The region that a target's URL names in its host or path, None where it names none there."""
 
     def place(self, settings: Settings, catalogue: Catalogue) -> str:
         """A place that its prices are known of, in words such as `europe-west4`. Raises SpecError that lists the choices."""
@@ -109,6 +114,6 @@ def known_region(settings: Settings, regions: Sequence[str], what: str) -> str:
         raise SpecError(f"{what}: region is required", hint=f"prices are known for {', '.join(regions)}")
     if settings.region not in regions:
         near = nearest(settings.region, regions)
-        listed = "" if near.startswith("there are") else f"; prices are known for {', '.join(regions)}"
+        listed = "" if near.startswith("there are") else f" Prices are known for {', '.join(regions)}"
         raise SpecError(f"{what}: region: no prices are known for {settings.region!r}", hint=near + listed)
     return settings.region

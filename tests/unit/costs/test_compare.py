@@ -107,11 +107,32 @@ def test_a_profile_is_a_target(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = workload(storage=[{"gib": 1}])
     assert target(asked, "gcp").settings.region == "europe-west4"
-    assert target(asked, "vertex://acme-ml/us-central1?staging=gs://acme-ml/x").settings.region == "us-central1"
     with pytest.raises(ConfigError, match="no profile"):
         target(asked, "gpc")
     with pytest.raises(ConfigError, match="costs nothing"):
         target(asked, "vertex-emulated")
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("vertex://acme-ml/us-central1?staging=gs://acme-ml/x", "us-central1"),
+        ("vertex://p/europe-west4", "europe-west4"),
+        ("sagemaker://eu-west-1", "eu-west-1"),
+        ("azureml://subscription/group/workspace?region=westeurope", "westeurope"),
+        ("databricks://dbc-1.cloud.databricks.com/main/ml?region=us-east-1&tier=enterprise", "us-east-1"),
+        ("local:///data/mlport", None),
+    ],
+)
+def test_a_url_is_a_target_without_what_only_work_needs(url, region):
+    found = target(workload(storage=[{"gib": 1}]), url)
+    assert (found.pricing.name, found.settings.region) == (url.partition(":")[0], region)
+
+
+def test_a_name_that_is_nothing_gets_the_nearest_provider():
+    with pytest.raises(ConfigError) as caught:
+        target(workload(storage=[{"gib": 1}]), "sagemeker")
+    assert caught.value.hint == "did you mean 'sagemaker'?"
 
 
 def test_the_functions_stay_functions_when_their_modules_are_imported():
