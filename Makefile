@@ -11,7 +11,7 @@ PROFILE ?= local
 ONLY ?= *
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test conformance faults samples live check lint types format bench soak docs lock wheel examples newcomer clean
+.PHONY: help setup demo test conformance faults samples live check lint types format bench soak docs lock wheel examples newcomer browser clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ live: setup ## the conformance suite on a real account, which costs money: PROVI
 
 conformance: setup ## the whole conformance suite against a profile (PROFILE="vertex-emulated?transport=grpc")
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(JOBS) --pyargs mlport.testing.suite --profile="$(PROFILE)"
+
+browser: setup ## the HTML reports in Chromium (which apt-get installs if there is none): phone, print, keyboard, console
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $$(test "$$(id -u)" = 0 || echo sudo) apt-get install -y -q chromium
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -m browser tests/browser
 
 examples: setup ## run every example
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q tests/examples

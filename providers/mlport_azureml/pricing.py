@@ -77,6 +77,9 @@ def _endpoint(part: Serving, quote: Quote) -> Line | Refusal:
         return Refusal(part.name, "Azure ML has no endpoints for models of one's own that are paid by the request")
     if part.min_replicas == 0:
         quote.assume(f"{part.name}: one instance always runs, for managed online endpoints do not scale to zero")
+    if part.purchase == "spot":
+        quote.assume(f"{part.name}: on demand, for clusters of jobs and batches have low priority machines, and endpoints have not")
+        part = part.model_copy(update={"purchase": "on_demand"})
     rented = demand.host(quote, part, PRICES, least=1)
     return rented if isinstance(rented, Refusal) else rented.line(quote, part, "serving")
 

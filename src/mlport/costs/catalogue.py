@@ -87,10 +87,11 @@ class Catalogue:
     def list(self, name: str) -> PriceList:
         """A price list. Raises SpecError, with the nearest name, where there is none."""
         if name not in self._lists:
-            path = next((path for place in self._places() if (path := place / f"{name}.json").is_file()), None)
-            if path is None:
+            files = [path for place in self._places() if (path := place / f"{name}.json").is_file()]
+            if not files:
                 raise SpecError(f"there is no price list {name!r}", hint=nearest(name, self.names()))
-            self._lists[name] = PriceList(*unpack(path.read_text(encoding="utf-8")))
+            found = [PriceList(*unpack(path.read_text(encoding="utf-8"))) for path in files]
+            self._lists[name] = max(found, key=lambda each: each.version)  # the first of equals: a newer mlport may bring newer ones
         return self._lists[name]
 
     def _places(self) -> Sequence[Path]:
@@ -100,6 +101,11 @@ class Catalogue:
 def default() -> Catalogue:
     """The catalogue of this machine: refreshed prices where there are some, else those that go with mlport."""
     return _of(folder())
+
+
+def forget() -> None:
+    """Read the prices anew when they are next asked for: they were refreshed."""
+    _of.cache_clear()
 
 
 def folder() -> Path:

@@ -249,12 +249,12 @@ def rent(
         unknown = f"no spot price of {best.sku} in {quote.region} is known; on demand an hour is {best.price:f}"
         return Rented(best, hours_on(best, "spot"), unknown)
     tried = [(_middle(hours.billed * hourly_price(fact)), fact, hours) for fact in spot for hours in (hours_on(fact, "spot"),)]
-    cost, fact, hours = min(tried, key=lambda entry: (entry[0], entry[1].sku))
+    cost, fact, _ = min(tried, key=lambda entry: (entry[0], entry[1].sku))
     regular = hours_on(best, "on_demand")
     if _middle(regular.billed * hourly_price(best)) <= cost:
         quote.assume(f"{part.name}: on demand, for spot with its interruptions is not cheaper")
         return Rented(best, regular)
-    return Rented(fact, hours)
+    return Rented(fact, hours_on(fact, "spot"))  # said last, so that the part's machine hours are those of the chosen machine
 
 
 def host(quote: Quote, part: Serving, prices: str, *, least: int | None = None, service: str = "compute") -> Rented | Refusal:

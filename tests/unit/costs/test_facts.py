@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlport.costs.catalogue import Catalogue
 from mlport.costs.facts import COLUMNS, SNAPSHOT, Fact, build, pack, read, unpack, write
 from mlport.errors import SpecError
 
@@ -88,6 +89,13 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "aws.csv").write_text("sku,price\nm5.large,1\n")
     with pytest.raises(SpecError, match="line 1: the columns must be"):
         list(read(tmp_path / "aws.csv"))
+
+
+@pytest.mark.parametrize(("day", "wins"), [("2030-01-01", True), ("2001-01-01", False)])
+def test_the_newer_of_two_lists_is_in_force(tmp_path: Path, day: str, wins: bool) -> None:
+    (tmp_path / "aws.csv").write_text(f"{','.join(COLUMNS)}\n{ROW.replace('2026-07-20', day)}\n")
+    build(tmp_path, tmp_path / "refreshed")
+    assert (len(Catalogue(tmp_path / "refreshed").list("aws").facts) == 1) is wins
 
 
 def test_prices_keep_all_their_digits(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ HOMES = {
     "estimate": ("mlport.cli.cost.compare:estimate", "The price of a workload at one target, line by line."),
     "compare": ("mlport.cli.cost.compare:compare", "One workload at several targets, side by side."),
     "prices": ("mlport.cli.cost.prices:prices", "Look prices up in the catalogue."),
+    "bill": ("mlport.cli.cost.bill:bill", "What was billed (FOCUS), by service, sku, tag or another dimension."),
+    "reconcile": ("mlport.cli.cost.bill:reconcile", "A bill against a workload's estimate, line by line."),
+    "refresh": ("mlport.cli.cost.refresh:refresh", "Newer prices of machines, from the official sources."),
 }
 
 

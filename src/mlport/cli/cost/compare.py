@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mlport.costs.compare import Comparison
     from mlport.costs.workload import Workload
 
-FORMATS = ("table", "markdown", "csv", "json")
-ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json"}
+FORMATS = ("table", "markdown", "csv", "json", "html")
+ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".html": "html", ".htm": "html"}
 
 
 @command("estimate", example="mlport cost estimate workload.toml --target local\nmlport cost estimate workload.toml --target prod --json")
@@ -43,7 +43,8 @@ def estimate(cli: Cli, file: str, target: str, sets: tuple[tuple[str, str], ...]
 @command(
     "compare",
     example="mlport cost compare workload.toml --targets local,prod\n"
-    "mlport cost compare workload.toml --targets local,staging,prod --format markdown --out costs.md",
+    "mlport cost compare workload.toml --targets local,staging,prod --format markdown --out costs.md\n"
+    "mlport cost compare workload.toml --targets local,prod --format html --out report.html",
 )
 @click.argument("file")
 @click.option("--targets", required=True, help="Providers, names of the workload's [targets], profiles or URLs, with commas between.")
@@ -55,7 +56,8 @@ def compare(cli: Cli, file: str, targets: str, form: str | None, out: str | None
     """One workload at several targets, side by side.
 
     Totals with P10 to P90, cost of a useful hour and of 1,000 predictions, what each target cannot do or has no price for, the best
-    way to pay, which input matters most, and what money does not say. FILE is a workload as TOML or JSON. As csv: every line.
+    way to pay, which input matters most, and what money does not say. FILE is a workload as TOML or JSON. As csv: every line. As html: one file with charts,
+    to forward.
     """
     from mlport.cli.cost import texts
 
@@ -65,7 +67,7 @@ def compare(cli: Cli, file: str, targets: str, form: str | None, out: str | None
     if form == "table" and out is None:
         texts.print_comparison(cli.out, found)
         return
-    text = texts.written(found, form)
+    text = _html(found) if form == "html" else texts.written(found, form)
     if out is None:
         click.echo(text, nl=False)
     else:
@@ -80,6 +82,12 @@ def _compared(cli: Cli, workload: Workload, targets: list[str]) -> Comparison:
 
     config = Path(cli.config) if cli.config else None
     return compare(workload, targets, discount=find(config), file=config)
+
+
+def _html(found: Comparison) -> str:
+    from mlport.costs import report
+
+    return report.html(found)
 
 
 def _workload(file: str, sets: tuple[tuple[str, str], ...]) -> Workload:

@@ -6,25 +6,21 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlport.cli.output import Output, Row
 from mlport.cli.plain import cell
-from mlport.costs.records import cents
 from mlport.costs.uncertainty import assumption
+from mlport.costs.words import WAYS, answered, missing, money, months, small, summed, total
 
 if TYPE_CHECKING:
-    from mlport.costs.break_even import Answer
     from mlport.costs.compare import Comparison, Standing
     from mlport.costs.purchases import Purchases
     from mlport.costs.records import Line
-    from mlport.costs.workload import Purchase
 
 LARGEST_EFFECTS = 5
-WAYS: dict[Purchase, str] = {"on_demand": "on demand", "spot": "spot", "reserved_1y": "reserved 1y", "reserved_3y": "reserved 3y"}
 LINES = ("part", "category", "what", "quantity", "unit", "unit_price", "amount", "as_of")
 Table = tuple[str, Sequence[Row], Sequence[str]]
 """A title, rows, and the columns to show."""
@@ -40,9 +36,9 @@ def print_estimate(out: Output, found: Comparison) -> None:
     """Lines, total and what to know of it."""
     each, estimate = found.standings[0], found.estimates[0]
     out.table([_line(line) for line in estimate.lines], LINES, empty="nothing is priced")
-    click.echo(f"\ntotal  {_total(each)} {found.currency} for {found.workload.months:g} months at {each.place}")
+    click.echo(f"\ntotal  {total(each)} {found.currency} for {found.workload.months:g} months at {each.place}")
     if spread := found.spreads.get(each.target):
-        click.echo(f"P10 {_money(spread.p10)}, P50 {_money(spread.p50)}, P90 {_money(spread.p90)}")
+        click.echo(f"P10 {money(spread.p10)}, P50 {money(spread.p50)}, P90 {money(spread.p90)}")
     for name, words in (
         ("cannot", [f"{refusal.part}: {refusal.why}" for refusal in each.cannot]),
         ("no price", each.unpriced),
@@ -88,28 +84,31 @@ def markdown(found: Comparison) -> str:
 
 def tables(found: Comparison) -> Iterator[Table]:
     """The tables of a comparison."""
-    months = f"{found.workload.months:g} month{'' if found.workload.months == 1 else 's'}"
     totals = [_standing(found, each) for each in found.standings]
     yield (
-        f"Cost of {months}, {found.currency}",
+        f"Cost of {months(found.workload.months)}, {found.currency}",
         totals,
         ("target", "place", "total", "p10", "p50", "p90", "a useful hour", "1,000 predictions"),
     )
     yield "By part", list(_by_part(found)), ("part", *(each.target for each in found.standings))
-    missing = list(_missing(found))
-    if missing:
-        yield "What is missing", missing, ("target", "part", "why")
+    lacking = [each._asdict() for each in missing(found)]
+    if lacking:
+        yield "What is missing", lacking, ("target", "part", "why")
     ways = [_ways(each) for each in found.purchases]
     if ways:
         yield "Ways to pay for machines", ways, ("target", "part", *WAYS.values(), "best", "how")
     against = [
-        {"own": each.own, "rented": each.cloud, **{name: _answer(getattr(each, name), name) for name in ("hours", "months", "utilization")}}
+        {
+            "own": each.own,
+            "rented": each.cloud,
+            **{name: answered(getattr(each, name), name) for name in ("hours", "months", "utilization")},
+        }
         for each in found.break_even
     ]
     if against:
         yield "When own machines pay", against, ("own", "rented", "hours", "months", "utilization")
     effects = [
-        {"target": name, "input": effect.name, "at its low": _money(effect.at_low), "at its high": _money(effect.at_high)}
+        {"target": name, "input": effect.name, "at its low": money(effect.at_low), "at its high": money(effect.at_high)}
         for name, largest in found.tornado.items()
         for effect in largest[:LARGEST_EFFECTS]
     ]
@@ -133,12 +132,12 @@ def _standing(found: Comparison, each: Standing) -> Row:
     return {
         "target": each.target,
         "place": each.place,
-        "total": _total(each),
-        "p10": _money(spread.p10) if spread else None,
-        "p50": _money(spread.p50) if spread else None,
-        "p90": _money(spread.p90) if spread else None,
-        "a useful hour": _small(each.per_useful_hour),
-        "1,000 predictions": _small(each.per_1k_predictions),
+        "total": total(each),
+        "p10": money(spread.p10) if spread else None,
+        "p50": money(spread.p50) if spread else None,
+        "p90": money(spread.p90) if spread else None,
+        "a useful hour": small(each.per_useful_hour),
+        "1,000 predictions": small(each.per_1k_predictions),
     }
 
 
@@ -148,25 +147,12 @@ def _by_part(found: Comparison) -> Iterator[Row]:
         row: dict[str, Any] = {"part": part}
         for estimate in found.estimates:
             lines = [line for line in estimate.lines if line.part == part]
-            row[estimate.target] = _sum(lines) if lines else None
+            row[estimate.target] = summed(lines) if lines else None
         yield row
 
 
-def _sum(lines: Sequence[Line]) -> str:
-    known = [line.cost for line in lines if line.cost is not None]
-    if not known:
-        return "unpriced"
-    return f"{'at least ' if len(known) < len(lines) else ''}{_money(sum(known, start=Decimal(0)))}"
-
-
-def _missing(found: Comparison) -> Iterator[Row]:
-    for estimate in found.estimates:
-        yield from ({"target": estimate.target, "part": refusal.part, "why": f"cannot: {refusal.why}"} for refusal in estimate.refused)
-        yield from ({"target": estimate.target, "part": line.part, "why": line.unknown} for line in estimate.unpriced)
-
-
 def _ways(each: Purchases) -> Row:
-    costs = {WAYS[option.purchase]: None if option.cost is None else _money(option.cost) for option in each.options}
+    costs = {WAYS[option.purchase]: None if option.cost is None else money(option.cost) for option in each.options}
     best = each.best
     return {
         "target": each.target,
@@ -175,13 +161,6 @@ def _ways(each: Purchases) -> Row:
         "best": WAYS[best.purchase] if best else "unknown",
         "how": best.words if best else each.options[0].words,
     }
-
-
-def _answer(answer: Answer, name: str) -> str:
-    if answer.value is None:
-        return answer.reason
-    said = f"{answer.value:.1%}" if name == "utilization" else f"{answer.value:,.1f}"
-    return f"{said} ({answer.reason})" if answer.reason else said
 
 
 def _beyond(found: Comparison) -> Iterator[Row]:
@@ -199,7 +178,7 @@ def _line(line: Line) -> Row:
     return {
         **said,
         "unit_price": "unknown" if price is None else "free" if price.free else f"{price.value.normalize():f}",
-        "amount": "unpriced" if line.cost is None else _money(line.cost),
+        "amount": "unpriced" if line.cost is None else money(line.cost),
     }
 
 
@@ -231,18 +210,6 @@ def _plain(found: Comparison) -> Iterator[str]:
         yield from ("", title)
         yield from ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells)
     yield from ("", *remarks(found))
-
-
-def _total(each: Standing) -> str:
-    return f"{'at least ' if each.at_least else ''}{_money(each.total)}"
-
-
-def _money(amount: Decimal | float) -> str:
-    return f"{cents(Decimal(str(amount)) if isinstance(amount, float) else Decimal(amount)):,}"
-
-
-def _small(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount:.6g}"
 
 
 def _escaped(text: str) -> str:
