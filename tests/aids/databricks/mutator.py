@@ -41,11 +41,14 @@ def verbs(client: mlport.Client, name: str, folder: Path) -> dict[str, Do]:
 
 
 def after(wanted: str, act: Do, original: Callable[..., Any]) -> Callable[..., Any]:
-    """A Connection.call that acts once an operation was answered."""
+    """A Connection.call that acts when an operation is answered for the first time."""
+    acted = False
 
     def replaced(*arguments: Any, operation: str, **options: Any) -> Any:
+        nonlocal acted
         answer = original(*arguments, operation=operation, **options)
-        if operation == wanted:
+        if operation == wanted and not acted:
+            acted = True
             act()
         return answer
 
