@@ -14,6 +14,7 @@ from mlport.emulation.server import Ready
 
 __all__ = ["emulator", "sdk"]
 STATEMENTS = "/api/2.0/sql/statements"
+ENDS = ("CANCELED", "FAILED", "SUCCEEDED")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,15 @@ def test_a_cancelled_statement_ends(emulator: Ready) -> None:
     assert until(lambda: said if (said := ask(emulator, "GET", path))["status"]["state"] != "RUNNING" else None)["status"] == {
         "state": "CANCELED"
     }
+
+
+def test_a_statement_ends_however_early_it_is_cancelled(emulator: Ready) -> None:
+    """The engine forgets an interrupt that comes before it has begun, so one is not enough."""
+    long = "SELECT count(*) FROM range(100000000) AS a, range(100000000) AS b WHERE a.id * b.id % 7 = 3"
+    for _ in range(20):
+        path = f"{STATEMENTS}/{sql(emulator, long, wait_timeout='0s')['statement_id']}"
+        assert ask(emulator, "POST", f"{path}/cancel", {}) == {}
+        assert until(lambda path=path: state if (state := ask(emulator, "GET", path)["status"]["state"]) in ENDS else None) == "CANCELED"
 
 
 def test_a_plain_user_needs_privileges(emulator: Ready, table: str) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mlport.emulation import mounts
 from mlport.emulation.mounts import available, command
 
 needs_mounts = pytest.mark.skipif(bool(available()), reason=str(available()))
@@ -20,6 +24,16 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "letter").write_text("hello")
     return tmp_path / "inside"
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that all may read, with the program in it."""
+    with tempfile.TemporaryDirectory(prefix="mlport-public-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        shutil.copy(mounts.__file__, place)
+        yield place
 
 
 @needs_mounts
@@ -66,9 +80,9 @@ def test_process_id_exit_status_and_signals_are_the_programs(folder: Path) -> No
 
 @needs_mounts
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which takes root")
-def test_a_user_without_rights_gets_a_namespace_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    public = Path("/usr/share")
-    program = command([(public, "/one")], ["sh", "-c", "id -u; test -d /one/doc || test -e /one"])
+def test_a_user_without_rights_gets_a_namespace_of_their_own(public: Path) -> None:
+    program = command([(public, "/one")], ["sh", "-c", "id -u; test -e /one/mounts.py"])
+    program[program.index(mounts.__file__)] = str(public / "mounts.py")  # this checkout may lie where only its owner looks
     said = subprocess.run(
         ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *program], capture_output=True, text=True, check=False
     )

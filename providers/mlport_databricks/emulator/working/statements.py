@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as StillRunning
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ CHUNK_BYTES = 1 << 20  # not documented: a guess
 KEPT_SECONDS = 3600.0  # of a result: the same docstring
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "CLOSED")
 BATCH = 2048
+INTERRUPT_SECONDS = 0.05  # between two interrupts of what is to end
 _COLUMN = re.compile(r'Referenced column "([^"]+)" not found|does not have a column named "([^"]+)"')
 _CANDIDATES = re.compile(r'"((?:[^"]|"")+)"')
 
@@ -70,10 +71,11 @@ class Statements:
                 self._place.documents.change(KIND, f"{body['workspace']}/{body['id']}", lambda now: {**now, **told})
 
     def _close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
-            for cursor in self._cursors.values():
-                cursor.interrupt()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            running = dict(self._running)
+        for number, work in running.items():
+            self._interrupt(number, work)
 
     # ---------------------------------------------------------------- running
 
@@ -116,9 +118,19 @@ class Statements:
     def cancel(self, number: str) -> None:
         """Ask it to end."""
         with self._lock:
+            work = self._running.get(number)
+            if work is None:
+                return
             self._cancelled.add(number)
-            if cursor := self._cursors.get(number):
-                cursor.interrupt()
+        threading.Thread(target=self._interrupt, args=(number, work), name="statement-cancel", daemon=True).start()
+
+    def _interrupt(self, number: str, work: Future[None]) -> None:
+        """Interrupt it until it has ended: the engine forgets an interrupt that comes before it has begun."""
+        while not work.done():
+            with self._lock:
+                if cursor := self._cursors.get(number):
+                    cursor.interrupt()
+            wait([work], timeout=INTERRUPT_SECONDS)
 
     def _work(self, workspace: str, number: str, user: str, asked: Json) -> None:
         import duckdb
