@@ -106,6 +106,15 @@ def _scale(width: int, axis: Sequence[float]) -> tuple[float, float]:
     return per_unit, EDGE - axis[0] * per_unit
 
 
+def _rows(title: str, text: str, name: str, width: int, axis: Sequence[float], count: int) -> tuple[ET.Element, float, float]:
+    """A drawing with room for `count` bars above their axis; pixels a unit, and where 0 is."""
+    per_unit, zero = _scale(width, axis)
+    bottom = count * ROW + 4
+    svg = canvas(width, bottom + 24, name, title, text)
+    _axis(svg, axis, per_unit, zero, bottom, width)
+    return svg, per_unit, zero
+
+
 def _axis(svg: ET.Element, axis: Sequence[float], per_unit: float, zero: float, bottom: float, width: int) -> None:
     """Ticks below, with lines through the drawing."""
     for value in axis:
@@ -134,10 +143,7 @@ def _head(svg: ET.Element, width: int, y: float, name: str, label: str) -> None:
 def _bars(title: str, text: str, bars: Sequence[Bar], colours: Mapping[str, int], width: int, name: str) -> str:
     ends = [bar.ends for bar in bars] or [(0.0, 0.0)]
     axis = ticks(min(0.0, *(low for low, _ in ends)), max(0.0, *(high for _, high in ends)), 5 if width > 400 else 3)
-    per_unit, zero = _scale(width, axis)
-    bottom = len(bars) * ROW + 4
-    svg = canvas(width, bottom + 24, name, title, text)
-    _axis(svg, axis, per_unit, zero, bottom, width)
+    svg, per_unit, zero = _rows(title, text, name, width, axis, len(bars))
     for place, bar in enumerate(bars):
         y = place * ROW + 20
         _head(svg, width, y, bar.name, bar.label)
@@ -209,10 +215,7 @@ def _free(x: float, y: float, placed: Sequence[tuple[float, float]]) -> tuple[fl
 def _tornado(title: str, text: str, middle: float, swings: Sequence[Swing], width: int, name: str) -> str:
     ends = [end for swing in swings for end in (swing.at_low, swing.at_high)]
     axis = ticks(min(middle, *ends), max(middle, *ends), 5 if width > 400 else 3) if ends else ticks(middle, middle)
-    per_unit, zero = _scale(width, axis)
-    bottom = len(swings) * ROW + 4
-    svg = canvas(width, bottom + 24, name, title, text)
-    _axis(svg, axis, per_unit, zero, bottom, width)
+    svg, per_unit, zero = _rows(title, text, name, width, axis, len(swings))
     for place, swing in enumerate(swings):
         y = place * ROW + 20
         _head(svg, width, y, swing.name, swing.label)

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlport.cli.main import run
 from mlport.costs.bills import Charge, group, only, read, totals
 from mlport.costs.reconciling import Expected, Match, expectations, reconcile
 from mlport.costs.records import Estimate, Line, Price
@@ -295,16 +294,9 @@ def test_the_parts_of_a_difference_are_the_difference(quantity, price, told):
 
 
 @pytest.fixture
-def mlport(capsys, tmp_path, monkeypatch):
+def mlport(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-    def call(*args):
-        capsys.readouterr()
-        status = run(["cost", *args])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return command
 
 
 def test_the_command_groups_a_bill(mlport):

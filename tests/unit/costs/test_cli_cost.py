@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from mlport.cli.main import run
-
 ROOT = Path(__file__).parents[3]
 
 WORKLOAD = """
@@ -36,18 +34,11 @@ FIELDS = {"quantity", "unit", "unit_price", "amount", "currency", "formula", "so
 
 
 @pytest.fixture
-def mlport(capsys, tmp_path, monkeypatch):
+def mlport(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "workload.toml").write_text(WORKLOAD.format(far="europe-west4"))
     (tmp_path / "wrong.toml").write_text(WORKLOAD.format(far="europe-west44"))
-
-    def call(*args):
-        capsys.readouterr()
-        status = run(["cost", *args])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return command
 
 
 def test_lines_are_as_scripts_rely_on(mlport):

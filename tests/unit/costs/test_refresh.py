@@ -13,7 +13,6 @@ from email.utils import format_datetime
 import pytest
 from aids.replaying import Answer, replaying, served
 
-from mlport.cli.main import run
 from mlport.costs import catalogue
 from mlport.costs.facts import Fact, pack
 from mlport.costs.refreshing.changes import compared, is_leap
@@ -322,7 +321,7 @@ SUFFIX = {"on_demand": "", "low_priority": " Low Priority"}
 
 
 @pytest.fixture
-def mlport(capsys, tmp_path, monkeypatch, server):
+def mlport(command, tmp_path, monkeypatch, server):
     """`mlport cost ...`; the server has Azure's prices as they are in force, but for those of `other`."""
     monkeypatch.setenv(catalogue.FOLDER, str(tmp_path / "prices"))
     monkeypatch.chdir(tmp_path)
@@ -349,9 +348,7 @@ def mlport(capsys, tmp_path, monkeypatch, server):
     def call(*args, **prices):
         other.clear()
         other.update(prices)
-        capsys.readouterr()
-        status = run(["cost", *args])
-        return status, *capsys.readouterr()
+        return command(*args)
 
     yield call
     catalogue.forget()
