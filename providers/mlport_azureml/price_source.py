@@ -8,16 +8,16 @@ is of the whole term although its unit is "1 Hour"; a meter that is not primary 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from mlport.costs.refreshing.sources import Found
+from mlport.costs.facts import Fact
+from mlport.costs.refreshing.sources import Access, Found, Request
 from mlport.costs.refreshing.web import Web
-from mlport.errors import NotFoundError, UnavailableError
+from mlport.errors import ConfigError, NotFoundError, UnavailableError
 
 ORIGIN = "https://prices.azure.com"
 PATH = "/api/retail/prices"
@@ -25,6 +25,7 @@ PAGE = 100
 """Full pages have so many rows, or a multiple: a full one without a link to the next is not believed to be the last
 (https://learn.microsoft.com/answers/questions/1188465/azure-retail-prices-api-broken-paging)."""
 HOURS_A_YEAR = 8760
+PURCHASES = ("on_demand", "spot", "low_priority", "reserved_1y", "reserved_3y")
 TERMS = {"1 Year": ("reserved_1y", 1), "3 Years": ("reserved_3y", 3)}
 _WINDOWS = re.compile(r"\bWin(dows)?\b", re.IGNORECASE)
 _OTHERS = re.compile(r"Cloud ?Services|Dedicated", re.IGNORECASE)
@@ -33,24 +34,31 @@ _OTHERS = re.compile(r"Cloud ?Services|Dedicated", re.IGNORECASE)
 class AzureRetailPrices:
     """Azure's list prices in US dollars, region by region."""
 
-    purchases = frozenset({"on_demand", "spot", "low_priority", "reserved_1y", "reserved_3y"})
+    needs = ""
 
     def __init__(self, origin: str = ORIGIN) -> None:
         self._origin = origin
 
-    def read(self, web: Web, region: str, passed: Counter[str]) -> Iterator[Found]:
+    def lacks(self, access: Access) -> ConfigError | None:
+        return None
+
+    def speaks_of(self, fact: Fact) -> bool:
+        return fact.service == "compute" and fact.purchase in PURCHASES
+
+    def read(self, request: Request) -> Iterator[Found]:
         """Raises NotFoundError for a region without a row."""
         today = datetime.now(UTC).date()
-        rows = 0
-        for row in self._rows(web, region):
-            rows += 1
-            reason = _not_taken(row, region, today)
-            if reason:
-                passed[reason] += 1
-            else:
-                yield _found(row, today)
-        if not rows:
-            raise NotFoundError(f"Azure has no prices of virtual machines in {region!r}", hint="a region's name is such as westeurope")
+        for region in request.each():
+            rows = 0
+            for row in self._rows(request.web, region):
+                rows += 1
+                reason = _not_taken(row, region, today)
+                if reason:
+                    request.passed[reason] += 1
+                else:
+                    yield _found(row, today)
+            if not rows:
+                raise NotFoundError(f"Azure has no prices of virtual machines in {region!r}", hint="a region's name is such as westeurope")
 
     def _rows(self, web: Web, region: str) -> Iterator[dict[str, Any]]:
         start = f"{self._origin}{PATH}?$filter=" + quote(f"serviceName eq 'Virtual Machines' and armRegionName eq '{_quoted(region)}'")

@@ -62,6 +62,8 @@ class AzureMlPricing:
         return known_region(settings, catalogue.list(PRICES).machine_regions, self.name)
 
     def price(self, part: Part, quote: Quote) -> Iterator[Line | Refusal]:
+        if isinstance(part, Training | Sweep | Batch | Serving):
+            demand.without_disk(quote, part)
         if isinstance(part, Training | Sweep | Batch):
             rented = demand.rent(quote, part, PRICES, granularity=GRANULARITY, interruptible="low_priority")
             yield rented if isinstance(rented, Refusal) else rented.line(quote, part, demand.CATEGORIES[type(part)])

@@ -96,11 +96,11 @@ class _Look:
         return self.user
 
     def region(self) -> str:
-        from mlport_databricks.compute.node_table import REGIONS
+        from mlport_databricks.compute.nodes import stand_in
 
         config = self._config
-        known = REGIONS[config.cloud]
-        basis = "" if config.region in known else f"; prices are those of {known[0]}, for this region's are not known"
+        unknown = stand_in(config)
+        basis = f"; {unknown}, and node types are chosen by others" if unknown else ""
         return f"{config.cloud} {config.region}, tier {config.tier}{basis}"
 
     def granted(self, kind: str, name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult
 
 from pydantic import Field
@@ -26,10 +26,21 @@ from mlport.costs.services import Services
 from mlport.costs.workload import Batch, Criterion, Part, Serving, Sweep, Training
 from mlport.errors import SpecError
 
+if TYPE_CHECKING:
+    from mlport.spi import Plan
+
 PRICES = "databricks"
 GRANULARITY = 1.0  # seconds, machines and DBUs
 LEAST = {"aws": 60.0, "azure": 0.0, "gcp": 60.0}
-"""The fewest seconds of a machine that each cloud bills; DBUs are counted for as many, though they have no least."""
+"""The fewest seconds of a machine that each cloud bills; DBUs are counted for as many, though they have no least.
+
+Sources: https://aws.amazon.com/about-aws/whats-new/2017/10/announcing-amazon-ec2-per-second-billing/ ("a minimum of 60 seconds") and
+https://www.itpro.com/cloud/29563/google-cloud-platform-brings-per-second-billing-to-compute ("a one minute minimum").
+"""
+DISKS = {"aws": "ebs-gp2", "gcp": ""}
+"""What kind of disk a node gets, https://databricks.github.io/sdk-js/api/variables/_databricks_sdk-jobs.v2.EbsVolumeType.html: GENERAL_PURPOSE_SSD
+is gp2. Nothing says what a boot disk on Google Cloud is."""
+LEAST_DISK_GIB = 100  # as running/job_request.py asks for
 REPLICA = 4
 """Requests at once of the smallest served model, and what larger ones are multiples of: databricks-sdk, ServedEntityInput.workload_size."""
 CLOUDS = (("aws", r"[a-z]{2}(-[a-z]+)+-\d"), ("gcp", r"[a-z]+-[a-z]+\d"), ("azure", r"[a-z]+\d?"))
@@ -64,10 +75,11 @@ class DatabricksPricing:
     left_out = (
         "tax",
         "free allowances (count them with free_tier = true)",
-        "disks of nodes",
+        "disks of nodes that compute does not ask for",
         "launches of served models that scaled to zero",
         "SQL warehouses",
         "network between zones",
+        "sustained use discounts of Google Cloud",
         "support plans",
     )
     notes: Mapping[Criterion, Note] = {
@@ -85,6 +97,20 @@ class DatabricksPricing:
 
     def settings_of(self, config: Any) -> Mapping[str, Any]:
         return {"region": config.region, "cloud": config.cloud, "tier": config.tier}
+
+    def settings_for(self, config: Any, plan: Plan) -> Mapping[str, Any]:
+        told = self.settings_of(config)
+        if plan.kind in ("endpoint", "deployment"):
+            return _of_serving(told, plan)
+        options = plan.spec.get("options", {}).get("databricks", {})
+        cluster = options.get("cluster", "job")
+        if cluster == "serverless":
+            return {**told, "compute": "serverless"}
+        if cluster != "job":
+            raise SpecError(f"it runs on the cluster {cluster}, which is paid for whether it is used or not")
+        if options.get("instance_pool_id"):
+            raise SpecError(f"the machines of the instance pool {options['instance_pool_id']} are not known here")
+        return {**told, "workers": options.get("num_workers", 0), "machines": {"*": plan.resolved["machine"]}}
 
     def region_of(self, url: SplitResult) -> str | None:
         return None
@@ -139,6 +165,9 @@ def _classic(part: demand.Work, quote: Quote) -> Iterator[Line | Refusal]:
         price = quote.price(dbu)
         return (rating(fact) or 0) * (price.value if price else 0)
 
+    if part.compute.disk_gib and cloud == "azure":
+        yield Refusal(part.name, "Databricks on Azure does not let a disk be chosen: ask for a machine that has it")
+        return
     rented = demand.rent(
         quote,
         part,
@@ -160,6 +189,11 @@ def _classic(part: demand.Work, quote: Quote) -> Iterator[Line | Refusal]:
     what = f"{rated.normalize():f} DBU an hour" + (f" (Photon x {times.normalize():f})" if settings.photon else "")
     quantity = rented.hours.billed * quote.math.number(rated)
     yield quote.line(part, category, dbu.sku, quantity, "dbu", dbu, f"{what} x ({rented.hours.formula})")
+    if part.compute.disk_gib:
+        math = quote.math
+        gib = math.most(math.number(LEAST_DISK_GIB), math.ceil(math.number(part.compute.disk_gib)))
+        disk = DISKS[cloud]
+        yield rented.disk(quote, part, category, gib, quote.find(cloud, "storage", disk) if disk else None, disk or "disk of a node")
 
 
 def _serverless(part: demand.Work, quote: Quote) -> Iterator[Line | Refusal]:
@@ -173,6 +207,7 @@ def _serverless(part: demand.Work, quote: Quote) -> Iterator[Line | Refusal]:
     hours = demand.timed(quote, part, granularity=GRANULARITY)
     if part.compute.spot:
         quote.assume(f"{part.name}: serverless has no spot")
+    demand.without_disk(quote, part)
     if settings.serverless_dbu_per_hour is None:
         why = "Databricks publishes no DBUs an hour of serverless runs; say what yours take as serverless_dbu_per_hour"
         yield quote.line(part, category, _sku(settings.tier, kind), hours.billed, "hour", None, hours.formula, unknown=why)
@@ -196,18 +231,21 @@ def _endpoint(part: Serving, quote: Quote) -> Iterator[Line | Refusal]:
             part.name, f"no size of Model Serving has {part.compute.gpus} x {part.compute.gpu or 'GPU'}; there are {', '.join(kinds)}"
         )
         return
+    demand.without_disk(quote, part)
     size = min(sizes, key=lambda fact: (fact.price, fact.sku))
     units = -(-part.concurrency // REPLICA) * REPLICA
     if not size.gpus:
         quote.assume(f"{part.name}: a replica works on {units} requests at once, {size.price.normalize():f} DBU an hour for each")
+        if part.compute.cpus > 1 or part.compute.memory_gib > 4:
+            quote.assume(f"{part.name}: the DBUs of CPU, with 4 GiB; what CPU_MEDIUM and CPU_LARGE take is not published")
     sized = part if size.gpus else part.model_copy(update={"concurrency": units})
     hours = demand.serving(quote, sized)
     sku = _sku(settings.tier, "SERVERLESS_REAL_TIME_INFERENCE")
     dbu = quote.find(PRICES, "dbu", sku, "serverless") if part.purchase == "on_demand" else None
     unknown = "" if part.purchase == "on_demand" else f"Model Serving is sold on demand; {part.purchase} is no way to pay for it"
-    rated = size.price * (1 if size.gpus else units)
-    quantity = hours.billed * quote.math.number(rated)
-    formula = f"{rated.normalize():f} DBU an hour x ({hours.formula})"
+    rated = quote.math.number(size.price) * (1 if size.gpus else units)
+    quantity = hours.billed * rated
+    formula = f"{demand.shown(rated)} DBU an hour x ({hours.formula})"
     yield quote.line(part, "serving", f"{sku}, {size.sku}", quantity, "dbu", dbu, formula, unknown=unknown)
 
 
@@ -219,6 +257,14 @@ def _fits(size: Fact, part: Serving) -> bool:
 
 
 # ---------------------------------------------------------------- names
+
+
+def _of_serving(told: Mapping[str, Any], plan: Plan) -> Mapping[str, Any]:
+    """Of a deployment: what the smaller sizes of CPUs take is published, and what GPUs take by their number and kind."""
+    kind = str(plan.resolved.get("workload_type", "CPU"))
+    if kind.startswith("CPU_"):
+        raise SpecError(f"the DBUs of the workload type {kind} are not published")
+    return told
 
 
 def _settings(settings: Settings) -> DatabricksSettings:

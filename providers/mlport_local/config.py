@@ -45,6 +45,8 @@ class LocalConfig(Config):
     """The interpreter for jobs without requirements; the default is the one that mlport runs in."""
     wheelhouse: Path | None = None
     """A folder of wheels to install requirements from."""
+    hardware: Path | None = None
+    """The hardware book that says what this machine costs (docs/costs.md): without it the costs of work here are not known."""
     offline: bool = False
     """Install from the wheelhouse and the cache only."""
     host: str = "127.0.0.1"
@@ -66,7 +68,7 @@ class LocalConfig(Config):
     silence_seconds: float = Field(30.0, ge=5)
     """After so long without a sign of life, a new endpoint's router or worker is started again."""
 
-    @field_validator("root", "wheelhouse", "certificate", "certificate_key", "ca", mode="after")
+    @field_validator("root", "wheelhouse", "hardware", "certificate", "certificate_key", "ca", mode="after")
     @classmethod
     def _absolute(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         base = (info.context or {}).get("base") or Path.cwd()
@@ -90,6 +92,10 @@ class LocalConfig(Config):
     @property
     def target(self) -> str:
         return f"local://{self.root}"
+
+    @property
+    def priced(self) -> bool:
+        return self.hardware is not None
 
     @property
     def layout(self) -> Layout:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -19,9 +18,10 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from mlport.costs.catalogue import nearest
-from mlport.costs.refreshing.sources import Found
+from mlport.costs.facts import Fact
+from mlport.costs.refreshing.sources import Access, Found, Request
 from mlport.costs.refreshing.web import Web
-from mlport.errors import NotFoundError, UnavailableError
+from mlport.errors import ConfigError, NotFoundError, UnavailableError
 
 ORIGIN = "https://pricing.us-east-1.amazonaws.com"
 INDEX = "/offers/v1.0/aws/{offer}/current/region_index.json"
@@ -37,6 +37,8 @@ COMMON = ("TermType", "Unit", "PricePerUnit", "Currency", "Product Family", "Loc
 class BulkOffer:
     """The offer file of one service."""
 
+    needs = ""
+
     def __init__(
         self,
         offer: str,
@@ -51,16 +53,23 @@ class BulkOffer:
         """The same offer from elsewhere."""
         return BulkOffer(self._offer, self.purchases, self._columns, self._machine, origin)
 
-    def read(self, web: Web, region: str, passed: Counter[str]) -> Iterator[Found]:
+    def lacks(self, access: Access) -> ConfigError | None:
+        return None
+
+    def speaks_of(self, fact: Fact) -> bool:
+        return fact.service == "compute" and fact.purchase in self.purchases
+
+    def read(self, request: Request) -> Iterator[Found]:
         """Raises NotFoundError for a region that the offer has no file of."""
-        with web.file(self._file(web, region)) as path:
-            published, rows = self._opened(path)
-            for row in rows:
-                reason, found = self._taken(row, region, published)
-                if found:
-                    yield found
-                else:
-                    passed[reason] += 1
+        for region in request.each():
+            with request.web.file(self._file(request.web, region)) as path:
+                published, rows = self._opened(path)
+                for row in rows:
+                    reason, found = self._taken(row, region, published)
+                    if found:
+                        yield found
+                    else:
+                        request.passed[reason] += 1
 
     def _file(self, web: Web, region: str) -> str:
         index = urljoin(self._origin, INDEX.format(offer=self._offer))

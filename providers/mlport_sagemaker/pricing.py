@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PRICES = "sagemaker"
 GRANULARITY = 1.0  # seconds
-VOLUME_GIB = 30  # what the SageMaker Python SDK asks for: sagemaker.estimator.EstimatorBase, volume_size
 SERVERLESS_GIB = (1, 2, 3, 4, 5, 6)
 """The memory sizes that there are: https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html"""
 KIB_A_GIB = 1024 * 1024
@@ -49,6 +48,8 @@ class SageMakerSettings(Settings):
     """The share of training time that managed spot did not bill: 1 - BillableTimeInSeconds / TrainingTimeInSeconds of your own jobs."""
     keep_alive: float = Field(0, ge=0, le=60)
     """Minutes that a warm pool waits after each run, and is paid for."""
+    volume_gib: float = Field(30, ge=0, le=65536)
+    """The volume of a training whose compute names no disk, GiB; 30 is what the SageMaker Python SDK asks for, 0 is none."""
 
 
 class SageMakerPricing:
@@ -61,7 +62,7 @@ class SageMakerPricing:
         "free allowances (count them with free_tier = true)",
         "Studio and notebooks",
         "container registry",
-        "Savings Plans",
+        "Savings Plans (put them into the price book, as committed_spend)",
         "support plans",
     )
     notes: Mapping[Criterion, Note] = {
@@ -108,11 +109,13 @@ def _work(part: Training | Sweep | Batch, quote: Quote) -> Iterator[Line | Refus
     if isinstance(part, Batch):
         if part.compute.spot:
             quote.assume(f"{part.name}: on demand, for batch transform has no spot")
+        demand.without_disk(quote, part)
         yield rented.line(quote, part, category)
         return
     yield (_managed_spot(rented, part, quote) if part.compute.spot else rented).line(quote, part, category)
-    gib = part.compute.disk_gib or VOLUME_GIB
-    yield rented.disk(quote, part, category, gib, quote.find(PRICES, "storage", "training-ml-storage"), "training volume")
+    gib = part.compute.disk_gib or _settings(quote).volume_gib
+    if gib:
+        yield rented.disk(quote, part, category, gib, quote.find(PRICES, "storage", "training-ml-storage"), "training volume")
     minutes = _settings(quote).keep_alive
     if minutes:
         runs = quote.number(part.runs) * (quote.number(part.trials) if isinstance(part, Sweep) else 1) * quote.months
@@ -160,6 +163,7 @@ def _serverless(part: Serving, quote: Quote) -> Iterator[Line | Refusal]:
         why = "no GPU" if part.compute.gpus else f"at most {SERVERLESS_GIB[-1]} GB of memory"
         yield Refusal(part.name, f"serverless inference has {why}")
         return
+    demand.without_disk(quote, part)
     monthly, latency = demand.requests(quote, part), demand.service_time(quote, part)
     quote.achieved(part, predictions=monthly * quote.months)
     quantity = monthly * latency * fitting[0] * quote.months

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from mlport.errors import MlportError
 from mlport.spi import Finding, Json
-from mlport_vertex.compute.machine_table import REGIONS
+from mlport_vertex.compute.machines import stand_in
 from mlport_vertex.google.api import VertexApi
 from mlport_vertex.google.objects import split
 from mlport_vertex.serving.build_calls import Builds
@@ -87,7 +87,8 @@ def _credentials(api: VertexApi) -> str:
 
 def _region(api: VertexApi) -> Finding:
     location = api.config.location
-    basis = "" if location in REGIONS else "; prices are those of us-central1, for this region's are not known"
+    other = stand_in(location)
+    basis = f"; this region's prices are not known, and machines are chosen by those of {other}" if other else ""
     return Finding("region", True, f"{api.config.project} in {location}{basis}")
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
+from pydantic import Field
+
 from mlport.costs import demand
 from mlport.costs.catalogue import Catalogue
 from mlport.costs.pricing import Note, Settings, known_region
@@ -22,10 +24,10 @@ from mlport.costs.workload import Batch, Criterion, Part, Serving, Sweep, Traini
 
 if TYPE_CHECKING:
     from mlport.costs.demand import Rented
+    from mlport.spi import Plan
 
 PRICES = "vertex"
 GRANULARITY = 30.0  # seconds
-BOOT_DISK_GIB = 100  # the default of a worker pool's DiskSpec, pd-ssd
 SERVICES = Services(
     "gcp",
     objects="gcs-standard",
@@ -43,6 +45,8 @@ class VertexSettings(Settings):
 
     itemized: bool = False
     """Machines by the parts that Google bills them by, cores, memory and accelerators, where their prices are known."""
+    boot_disk_gib: float = Field(100, ge=0, le=65536)
+    """The pd-ssd of a training whose compute names no disk, GiB; 100 is the default of a worker pool's DiskSpec, 0 is none."""
 
 
 class VertexPricing:
@@ -76,6 +80,9 @@ class VertexPricing:
     def settings_of(self, config: Any) -> Mapping[str, Any]:
         return {"region": config.location}
 
+    def settings_for(self, config: Any, plan: Plan) -> Mapping[str, Any]:
+        return {**self.settings_of(config), "machines": {"*": plan.resolved["machine"]}}
+
     def region_of(self, url: SplitResult) -> str | None:
         return url.path.strip("/") or None
 
@@ -99,9 +106,13 @@ def _work(part: Training | Sweep | Batch, quote: Quote) -> Iterator[Line | Refus
         return
     category = demand.CATEGORIES[type(part)]
     yield from _machines(rented, part, quote, category)
-    if not isinstance(part, Batch):
-        gib = part.compute.disk_gib or BOOT_DISK_GIB
-        yield rented.disk(quote, part, category, gib, quote.find(PRICES, "storage", "training-pd-ssd"), "boot disk (pd-ssd)")
+    if isinstance(part, Batch):
+        demand.without_disk(quote, part)
+    else:
+        settings = quote.settings
+        gib = part.compute.disk_gib or (settings.boot_disk_gib if isinstance(settings, VertexSettings) else 0)
+        if gib:
+            yield rented.disk(quote, part, category, gib, quote.find(PRICES, "storage", "training-pd-ssd"), "boot disk (pd-ssd)")
 
 
 def _endpoint(part: Serving, quote: Quote) -> Iterator[Line | Refusal]:
@@ -109,6 +120,7 @@ def _endpoint(part: Serving, quote: Quote) -> Iterator[Line | Refusal]:
     if part.serverless:
         yield Refusal(part.name, "Vertex AI has no serverless endpoints for models of one's own")
         return
+    demand.without_disk(quote, part)
     if part.min_replicas == 0:
         quote.assume(f"{part.name}: one replica always runs, for Vertex AI does not scale to zero")
     rented = demand.host(quote, part, PRICES, least=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlport.spi import TOKEN, Facts, Plan, Provider, Session
 
 if TYPE_CHECKING:
     from mlport.capabilities import Support
+    from mlport.costs.work import Costs
     from mlport.endpoints import Endpoints
     from mlport.explain import Explanation
     from mlport.jobs import Jobs
@@ -45,14 +47,14 @@ def connect(target: str | None = None, *, config: str | Path | None = None) -> C
         if "url" in table
         else provider.config.load(table, where=where, base=path.parent if path else None)
     )
-    return Client(provider, loaded, objective)
+    return Client(provider, loaded, objective, path)
 
 
 class Client:
     """A profile opened. Use it as a context manager, or `close` it. Two clients share nothing."""
 
-    def __init__(self, provider: Provider, config: Config, objective: Objective | None = None) -> None:
-        self.provider, self.config = provider, config
+    def __init__(self, provider: Provider, config: Config, objective: Objective | None = None, file: Path | None = None) -> None:
+        self.provider, self.config, self.file = provider, config, file
         self.objective = objective or Objective()
 
     def __repr__(self) -> str:
@@ -124,6 +126,13 @@ class Client:
 
         return Endpoints(self)
 
+    @cached_property
+    def costs(self) -> Costs:
+        """What work costs here: prices, actual costs, the month's budget."""
+        from mlport.costs.work import Costs
+
+        return Costs(self)
+
     def explain(self, spec: Spec) -> Explanation:
         """Say what would be native, composed or refused, and the exact request, without sending anything."""
         from mlport.explain import explain
@@ -141,19 +150,27 @@ class Client:
         return check(self.provider.name, self.provider.supports(self.config), capabilities)
 
     def plan(self, spec: Spec, facts: Facts) -> Plan:
-        """Check and plan: the pure part that every mutation passes through."""
+        """Check and plan: the pure part that every mutation passes through. The facts get the price of what was planned, if they have none."""
         met = self.require(*spec.requires())
         plan = self.provider.plan(self.config, spec, facts)
-        return _with_support(plan, met)
+        if facts.price is None and self.config.priced and (price := self._price(spec, plan)):
+            plan = self.provider.plan(self.config, spec, replace(facts, price=price))
+        return replace(plan, support=met)
+
+    def _price(self, spec: Spec, plan: Plan) -> dict[str, Any] | None:
+        """What an hour of it costs by the prices of now, as a record to keep; None for what runs no machines."""
+        from mlport.costs.freezing import price_of
+
+        found = price_of(self.config, spec, plan, self.file)
+        return found.to_json() if found else None
+
+    def admit(self, plan: Plan) -> None:
+        """Hold what is about to be sent to the month's budget. Raises BudgetError where it does not fit."""
+        if self.config.monthly_budget or self.objective.monthly_budget:
+            self.costs.admit(plan)
 
     def stamps(self, labels: Mapping[str, str], ttl: timedelta | None) -> dict[str, str]:
         """The labels of everything that mlport creates, over the profile's and the spec's own."""
         expires = {f"{LABEL}_expires": (datetime.now(UTC) + ttl).strftime(EXPIRES)} if ttl else {}
         own = {LABEL: "1", f"{LABEL}_profile": self.config.profile, f"{LABEL}_owner": self.config.owner, f"{LABEL}_token": TOKEN}
         return {**self.config.labels, **labels, **own, **expires}
-
-
-def _with_support(plan: Plan, met: Mapping[str, Any]) -> Plan:
-    from dataclasses import replace
-
-    return replace(plan, support=met)

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -36,6 +36,10 @@ class Config(BaseModel):
     """Labels for everything that this profile creates."""
     owner: str = Field(default_factory=lambda: os.environ.get("MLPORT_OWNER") or os.environ.get("USER") or "unknown")
     """Who is named on what is created; `$MLPORT_OWNER`, else the user's name."""
+    monthly_budget: str | None = None
+    """What may be spent in a calendar month, such as `400 USD`; the objective's if not set."""
+    over_budget: Literal["refuse", "warn"] = "refuse"
+    """Whether work that does not fit into the budget is refused, or only warned of."""
 
     @classmethod
     def fields_of_url(cls, url: SplitResult) -> dict[str, Any]:
@@ -63,6 +67,11 @@ class Config(BaseModel):
     def target(self) -> str:
         """A printable address of the place, without secrets."""
         return self.scheme
+
+    @property
+    def priced(self) -> bool:
+        """Whether there is anything to price work here by."""
+        return True
 
 
 class Objective(BaseModel):

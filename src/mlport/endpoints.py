@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from mlport import labels
 from mlport.capabilities import Capability
-from mlport.errors import ConflictError, NotFoundError, SpecError
+from mlport.errors import ConflictError, NotFoundError, ProviderError, SpecError
 from mlport.journal import token_for
 from mlport.operations import finish
 from mlport.paging import each
+from mlport.rows import records
 from mlport.spi import Answer, DeploymentRecord, EndpointRecord, EndpointState, Facts, Observation, Operation, Plan, Query, Window
 from mlport.traffic import check_split
 from mlport.waiting import wait_until
@@ -192,7 +194,8 @@ class Endpoint:
         endpoints, target = self.client.session.endpoints, self.client.config.target
         token = token_for(target, f"deployment {self.name}", key)
         operation = self.client.endpoints.send(plan, token, key, lambda: endpoints.deploy(plan, token=token))
-        finish(self.client, operation, timeout=DEPLOY_SECONDS, on_look=progress)
+        with _serving(self.client, self.name, spec, plan):
+            finish(self.client, operation, timeout=DEPLOY_SECONDS, on_look=progress)
         return next(found for found in self.deployments if found.name == spec.deployment_name)
 
     def set_traffic(self, split: Mapping[str, int], *, etag: str | None = None) -> dict[str, int]:
@@ -212,10 +215,12 @@ class Endpoint:
     def undeploy(self, deployment: str) -> None:
         """Remove a deployment that gets no traffic; an absent one is fine."""
         self._end(self.client.session.endpoints.undeploy(self.name, deployment, token=token_for("", "undeploy", None)))
+        _ended(self.client, self.name, deployment)
 
     def delete(self) -> None:
         """Remove the endpoint and all its deployments; an absent one is fine."""
         self._end(self.client.session.endpoints.delete(self.name, token=token_for("", "delete", None)))
+        _ended(self.client, self.name)
 
     def _end(self, operation: Operation) -> None:
         finish(self.client, operation, timeout=DEPLOY_SECONDS)
@@ -269,7 +274,8 @@ class Endpoints:
         endpoints = self._client.session.endpoints
         token = token_for(self._client.config.target, "endpoint", key)
         operation = self.send(plan, token, key, lambda: endpoints.create(plan, token=token))
-        finish(self._client, operation, timeout=DEPLOY_SECONDS, on_look=progress)
+        with _serving(self._client, spec.name, spec.deployment, plan):
+            finish(self._client, operation, timeout=DEPLOY_SECONDS, on_look=progress)
         return Endpoint(spec.name, self._client)
 
     def _is_there(self, spec: EndpointSpec) -> bool:
@@ -308,11 +314,16 @@ class Endpoints:
         Endpoint(name, self._client).delete()
 
     def send(self, plan: Plan, token: str, key: str | None, call: Callable[[], Operation]) -> Operation:
-        """Journal and send one mutation that makes something."""
+        """Journal and send one mutation that makes something. Raises BudgetError where it does not fit into the month's budget."""
+
+        def admitted() -> Operation:
+            self._client.admit(plan)
+            return call()
+
         return self._client.journal.once(
             token,
             plan,
-            send=call,
+            send=admitted,
             find=lambda: self._client.session.endpoints.find(token),
             name=lambda made: made.id,
             recall=lambda made: Operation(made, plan.kind, plan.name),
@@ -334,6 +345,25 @@ class Endpoints:
         version = self._client.models.get(spec.deployment.model.name, spec.deployment.model.version)
         ref = spec.deployment.model.model_copy(update={"version": version.version})
         return spec.model_copy(update={"deployment": spec.deployment.model_copy(update={"model": ref})})
+
+
+@contextmanager
+def _serving(client: Client, endpoint: str, spec: DeploymentSpec, plan: Plan) -> Iterator[None]:
+    """Keep the price and the time of a deployment that is being made; one that failed ended as soon."""
+    if plan.facts.price is None:
+        yield
+        return
+    client.costs.begin_serving(endpoint, spec, plan.facts.price)
+    try:
+        yield
+    except ProviderError:
+        client.costs.end_serving(endpoint, spec.deployment_name)
+        raise
+
+
+def _ended(client: Client, endpoint: str, deployment: str | None = None) -> None:
+    if client.config.priced:
+        client.costs.end_serving(endpoint, deployment)
 
 
 def _facts_of(record: EndpointRecord) -> dict[str, Any]:
@@ -393,32 +423,3 @@ def as_window(window: Window | timedelta | None) -> Window:
         return window
     now = datetime.now(UTC)
     return Window(now - window, now)
-
-
-def records(rows: Any) -> list[dict[str, Any]]:
-    """Rows as a list of mappings, from such a list, an Arrow table, or a pandas or polars frame.
-
-    Raises:
-        SpecError: it is none of these, is empty, or a row is not a mapping.
-    """
-    if hasattr(rows, "to_pylist"):
-        found = rows.to_pylist()
-    elif hasattr(rows, "to_dicts"):
-        found = rows.to_dicts()
-    elif hasattr(rows, "to_dict") and hasattr(rows, "columns"):
-        found = rows.to_dict(orient="records")
-    elif isinstance(rows, Mapping):
-        raise SpecError("predict takes a list of rows, not one mapping", hint="predict([row])")
-    elif isinstance(rows, Iterable):
-        found = list(rows)
-    else:
-        raise SpecError(f"predict takes rows, not a {type(rows).__name__}", hint='predict([{"hour": 17, "carrier": "UA"}])')
-    if not found:
-        raise SpecError("predict needs at least one row")
-    for index, row in enumerate(found):
-        if not isinstance(row, Mapping):
-            raise SpecError(
-                f"predict: row {index} is a {type(row).__name__}, not a mapping of column to value",
-                hint='predict([{"hour": 17, "carrier": "UA"}])',
-            )
-    return [dict(row) for row in found]

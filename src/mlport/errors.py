@@ -20,6 +20,7 @@ MlportError
 │   ├── UnavailableError        it is down or did not answer, and nothing was done (retryable)
 │   └── AmbiguousError          it did not answer, and the work may have been done: look before asking again
 ├── JobFailedError              the job ended without success (exit status 1)
+├── BudgetError                 it does not fit into the profile's budget (exit status 3)
 ├── PredictionError             the endpoint answered a prediction with an error (exit status 1)
 └── DeadlineError               the wait's deadline passed; the work goes on (exit status 1)
 
@@ -172,6 +173,19 @@ class JobFailedError(MlportError):
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "job_id": self.job_id, "state": self.state}
+
+
+class BudgetError(MlportError):
+    """The work does not fit into the profile's budget; nothing was started. `decision` has the amounts."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, decision: dict[str, Any], hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.decision = decision
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "budget": self.decision}
 
 
 class PredictionError(MlportError):

@@ -12,6 +12,7 @@ from mlport.spi import Plan
 
 if TYPE_CHECKING:
     from mlport.client import Client
+    from mlport.costs.frozen import Frozen
     from mlport.specs import Spec
 
 
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 class Explanation:
     """One spec on one target: how each need is met, what is refused and why, and the plan where there is one.
 
-    `price` is None: prices are not known yet, which is not the same as free.
+    `price` is that of an hour of it, as it would be kept at submit; None where it runs no machines, or nothing says what they cost.
     """
 
     target: str
     needs: Mapping[str, Support]
     plan: Plan | None
     refused: str | None = None
-    price: None = None
+    price: Frozen | None = None
 
     @property
     def possible(self) -> bool:
@@ -39,7 +40,7 @@ class Explanation:
             "possible": self.possible,
             "needs": needs,
             "refused": self.refused,
-            "price": self.price,
+            "price": self.price.to_json() if self.price else None,
             "plan": self.plan.to_json() if self.plan else None,
         }
 
@@ -53,11 +54,17 @@ def explain(client: Client, spec: Spec) -> Explanation:
     needs = {capability.value: supports[capability] for capability in sorted(spec.requires())}
     try:
         plan = _plan(client, spec)
-        return Explanation(client.config.target, {**needs, **plan.support}, plan)
+        return Explanation(client.config.target, {**needs, **plan.support}, plan, price=_price(plan))
     except UnsupportedError as error:
         return Explanation(client.config.target, needs, None, "; ".join(f"{name}: {why}" for name, why in error.gaps.items()))
     except UsageError as error:
         return Explanation(client.config.target, needs, None, error.message)
+
+
+def _price(plan: Plan) -> Frozen | None:
+    from mlport.costs.frozen import Frozen
+
+    return Frozen.from_json(plan.facts.price) if plan.facts.price else None
 
 
 def _plan(client: Client, spec: Spec) -> Plan:

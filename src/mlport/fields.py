@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
@@ -68,34 +70,107 @@ _RIGHT = {
 Name = Annotated[str, Field(pattern=_NAME)]
 Identifier = Annotated[str, Field(pattern=_IDENTIFIER)]
 Scalar = bool | int | float | str
+_QUOTED = re.compile("'([^']*)'")
 
 
-def describe_problems(error: ValidationError, model: type[BaseModel]) -> str:
-    """One line a problem: the field, what was wrong, the value, and the nearest valid name."""
-    return "; ".join(_describe(problem, model) for problem in error.errors(include_url=False))
+def plain_number(value: object) -> object:
+    """For a number's validator: text and truth are none, for `true` is not 1, and "16 GB" may say another unit than the field's."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be a plain number, without quotes or a unit")
+    return value
+
+
+Real = Annotated[float, BeforeValidator(plain_number)]
+Count = Annotated[int, BeforeValidator(plain_number)]
+Place = tuple[int | str, ...]
+"""The way to a field, as its user wrote it: `("training", 0, "hours")`."""
+_WANTED = {
+    **dict.fromkeys(("float_type", "float_parsing", "decimal_type", "decimal_parsing"), "must be a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a table of fields"),
+    **dict.fromkeys(
+        ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"), "must be a day such as 2026-11-23"
+    ),
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+}
+"""What pydantic has in the words of programmers."""
+_SHOULD = re.compile("^(Input|String|Tuple|List|Dictionary) should")
+_LONGEST = 100  # characters of a value that a message repeats
+
+
+def dotted(path: Place) -> str:
+    """A path in words.
+
+    >>> dotted(("training", 0, "hours"))
+    'training[0].hours'
+    """
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def describe_problems(
+    error: ValidationError, model: type[BaseModel], data: object = None, say: Callable[[Place], str] | None = None
+) -> str:
+    """One line a problem: the field, what was wrong, the value, and the nearest valid name.
+
+    Args:
+        data: what was validated; paths are then as it has them, without the names that unions give to their kinds.
+        say: how to say where a path leads; with the model's name if not given.
+    """
+    place = say or (lambda path: ".".join(filter(None, (model.__name__, dotted(path)))))
+    told: dict[Place, list[str]] = {}
+    for problem in error.errors(include_url=False):
+        if problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]:
+            continue  # it is only short of the items that are refused themselves
+        path = problem["loc"] if data is None else _written(problem, data)
+        words = _describe(problem, model)
+        said = told.setdefault(path, [])
+        said.extend([words] if words not in said else [])
+    return "; ".join(f"{place(path)}: {' or '.join(said)}" for path, said in told.items())
+
+
+def _written(problem: ErrorDetails, data: Any) -> Place:
+    """A problem's path without what is not in the data: the names of a union's kinds, the parts that a validator made."""
+    path: list[int | str] = []
+    for part in problem["loc"]:
+        inside = part in data if isinstance(data, Mapping) else isinstance(data, list | tuple) and part in range(len(data))
+        if inside:
+            data = data[part]
+            path.append(part)
+    return (*path, problem["loc"][-1]) if problem["type"] == "missing" else tuple(path)
 
 
 def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    where = f"{model.__name__}.{path}" if path else model.__name__
     if problem["type"] == "extra_forbidden":
-        valid = sorted(_model_at(model, problem["loc"][:-1]).model_fields)
-        near = difflib.get_close_matches(str(problem["loc"][-1]), valid, n=1)
-        advice = f", did you mean {near[0]!r}?" if near else f"; valid: {', '.join(valid)}"
-        return f"{where}: unknown field{advice}"
+        valid = sorted(field.alias or name for name, field in _model_at(model, problem["loc"][:-1]).model_fields.items())
+        return "unknown field" + (_nearest(str(problem["loc"][-1]), valid) or f"; valid: {', '.join(valid)}")
     if problem["type"] == "missing":
-        return f"{where}: is required"
-    right = _RIGHT.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].removeprefix("Value error, "))
-    return f"{where}: {right} (got {problem['input']!r})"
+        return "is required"
+    context, found = problem.get("ctx", {}), str(problem["input"]) if isinstance(problem["input"], Decimal) else repr(problem["input"])
+    message = _WANTED.get(problem["type"]) or _SHOULD.sub("must", problem["msg"].removeprefix("Value error, "))
+    if problem["type"] == "tuple_type" and isinstance(problem["input"], Mapping):
+        return f"must be a list of tables: write [[{problem['loc'][-1]}]]"
+    near = _nearest(str(problem["input"]), _QUOTED.findall(message)) if problem["type"] == "literal_error" else ""
+    got = found if len(found) <= _LONGEST else f"{found[:_LONGEST]}..."
+    whole = problem["type"] == "value_error" and isinstance(problem["input"], Mapping | BaseModel)  # the message says what of it
+    return f"{_RIGHT.get(str(context.get('pattern')), message)}{near}{'' if whole else f' (got {got})'}"
+
+
+def _nearest(name: str, valid: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, valid, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model whose field a path ends in; the outermost where the way is not through plain fields."""
-    here = model
+    """The model whose field a path ends in; of several the first, unless the path names one."""
+    here = [model]
     for part in path:
-        if isinstance(part, str) and part in here.model_fields:
-            here = next(_models_in(here.model_fields[part].annotation), model)
-    return here
+        if fields := [each.model_fields[part] for each in here if isinstance(part, str) and part in each.model_fields]:
+            here = list(_models_in(fields[0].annotation)) or here
+        else:
+            here = [each for each in here if each.__name__ == part] or here
+    return here[0]
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -106,21 +181,41 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(inner)
 
 
+@contextmanager
+def _refusing(model: type[BaseModel], data: object) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        raise SpecError(describe_problems(error, model, data)) from error
+
+
 class Spec(BaseModel):
     """Base of all specs: frozen, strict about keys, and its errors are `SpecError`s."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # built when first used: most specs never are, and building one takes as long as a request
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    @model_validator(mode="wrap")
+    def __init__(self, /, **fields: Any) -> None:
+        with _refusing(type(self), fields):
+            super().__init__(**fields)
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # parts are checked with the whole, which knows where they stand
+
     @classmethod
-    def _refuse_clearly(cls, data: Any, handler: Any) -> Self:
-        try:
-            validated: Self = handler(data)
-        except ValidationError as error:
-            raise SpecError(describe_problems(error, cls)) from error
-        if said := validated._contradiction():
-            raise SpecError(f"{cls.__name__}: {said}")
-        return validated
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        with _refusing(cls, obj):
+            return super().model_validate(obj, **options)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        with _refusing(cls, None):
+            return super().model_validate_json(json_data, **options)
+
+    @model_validator(mode="after")
+    def _without_contradiction(self) -> Self:
+        if said := self._contradiction():
+            raise ValueError(said)
+        return self
 
     def _contradiction(self) -> str | None:
         """What one field says against another, if anything."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlport.client import Client
+    from mlport.costs.frozen import Actual
     from mlport.specs import BatchSpec, JobSpec
     from mlport.spi import Sweeps as Tuner
 
@@ -67,6 +68,11 @@ class Job:
     def outputs(self) -> Mapping[str, str]:
         """Where each output lies, as a URI."""
         return {name: artifact.uri for name, artifact in self.result.outputs.items()}
+
+    @property
+    def cost(self) -> Actual:
+        """What it came to so far: the provider's times at the price that it was submitted at."""
+        return self.client.costs.of(self.status()).actual
 
     @cached_property
     def lineage(self) -> dict[str, Any]:
@@ -182,6 +188,7 @@ class Jobs:
         jobs = to or self._client.session.jobs
 
         def submit() -> str:
+            self._client.admit(plan)
             return jobs.submit(plan, token=token, bundle=bundle, secrets=secrets)
 
         def find() -> str | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
 
 from mlport.errors import ConfigError, MissingExtraError
+from mlport.plugins import installed
 from mlport.spi import Provider
 
 GROUP = "mlport.providers"
 
 
-@cache
-def _found() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _found() -> Mapping[str, EntryPoint]:
+    return installed(GROUP)
 
 
 def names() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,35 @@ from mlport.spi import Json
 
 if TYPE_CHECKING:
     import msgspec
+
+
+def records(rows: Any) -> list[dict[str, Any]]:
+    """Rows as a list of mappings, from such a list, an Arrow table, or a pandas or polars frame.
+
+    Raises:
+        SpecError: it is none of these, is empty, or a row is not a mapping.
+    """
+    if hasattr(rows, "to_pylist"):
+        found = rows.to_pylist()
+    elif hasattr(rows, "to_dicts"):
+        found = rows.to_dicts()
+    elif hasattr(rows, "to_dict") and hasattr(rows, "columns"):
+        found = rows.to_dict(orient="records")
+    elif isinstance(rows, Mapping):
+        raise SpecError("predict takes a list of rows, not one mapping", hint="predict([row])")
+    elif isinstance(rows, Iterable):
+        found = list(rows)
+    else:
+        raise SpecError(f"predict takes rows, not a {type(rows).__name__}", hint='predict([{"hour": 17, "carrier": "UA"}])')
+    if not found:
+        raise SpecError("predict needs at least one row")
+    for index, row in enumerate(found):
+        if not isinstance(row, Mapping):
+            raise SpecError(
+                f"predict: row {index} is a {type(row).__name__}, not a mapping of column to value",
+                hint='predict([{"hour": 17, "carrier": "UA"}])',
+            )
+    return [dict(row) for row in found]
 
 
 def encoded(body: Json) -> bytes:

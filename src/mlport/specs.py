@@ -20,24 +20,24 @@ from pydantic import (
 )
 
 from mlport.capabilities import Capability
-from mlport.fields import Duration, Identifier, Name, Scalar
+from mlport.fields import Count, Duration, Identifier, Name, Real, Scalar
 from mlport.fields import Spec as Spec
 
 
 class Compute(Spec):
     """The machine that you need; it is resolved to the cheapest offer that satisfies it."""
 
-    cpus: float = Field(1, gt=0, le=1024)
+    cpus: Real = Field(1, gt=0, le=1024)
     """Virtual CPUs a node."""
-    memory_gib: float = Field(1, gt=0, le=65536)
+    memory_gib: Real = Field(1, gt=0, le=65536)
     """Memory a node, GiB."""
-    gpus: int = Field(0, ge=0, le=64)
+    gpus: Count = Field(0, ge=0, le=64)
     """GPUs a node."""
     gpu: str | None = None
     """The kind of GPU, such as `T4` or `A100-80GB`; any kind if not set."""
-    nodes: int = Field(1, ge=1, le=1024)
+    nodes: Count = Field(1, ge=1, le=1024)
     """How many such nodes."""
-    disk_gib: float | None = Field(None, gt=0)
+    disk_gib: Real | None = Field(None, gt=0, le=1_048_576)
     """Scratch disk a node, GiB."""
     spot: bool = False
     """Use interruptible capacity where it is cheaper."""
@@ -70,6 +70,8 @@ class JobSpec(Spec):
     compute: Compute = Compute()
     timeout: Duration | None = None
     """The longest that one attempt may run."""
+    expected: Duration | None = None
+    """How long it is expected to take: budgets count with it, and `mlport cost actual` compares."""
     retries: int = Field(0, ge=0, le=100)
     """How often a failed attempt is run again, with its checkpoints."""
     labels: dict[str, str] = {}
@@ -208,6 +210,8 @@ class BatchSpec(Spec):
     """Rows given to the model at a time."""
     compute: Compute = Compute()
     timeout: Duration | None = None
+    expected: Duration | None = None
+    """How long it is expected to take: budgets count with it, and `mlport cost actual` compares."""
     labels: dict[str, str] = {}
     options: dict[str, dict[str, Any]] = {}
 

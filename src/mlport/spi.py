@@ -119,6 +119,7 @@ class Facts:
     model: Json | None = None  # of a deployment or batch: the version's record; of a registration: its digest and lineage
     endpoint: Json | None = None  # of a deployment: the endpoint's record, etag included, as it was when planned
     machine: Json | None = None  # what there is to run on, where the provider can know it
+    price: Json | None = None  # what an hour of it costs by the prices of now: `mlport.costs.frozen.Frozen.to_json`
 
 
 @dataclass(frozen=True, slots=True)
@@ -797,7 +798,7 @@ class Recalls(Protocol):
     def asked(self, job_id: str) -> Json | None:
         """`kind`, `spec` and `facts` of the plan that a job was submitted with, as plain data; without any secret's value.
 
-        Of the facts there are at least bundle, git_commit, git_dirty and inputs. None for a job that was not submitted by
+        Of the facts there are at least bundle, git_commit, git_dirty, inputs and price. None for a job that was not submitted by
         mlport. Raises NotFoundError.
         """
 

@@ -185,6 +185,7 @@ class Sweeps:
             if key is not None:
                 self._refuse_other_road(key, token, stored_as, road)
             if road == "composed":
+                self._client.admit(plan)
                 return self._store(spec, plan, stored_as, token, key)
             sweep_id = self._client.jobs.send(
                 plan,

@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from mlport.costs.book import checked
 from mlport.costs.catalogue import Catalogue, PriceList
 from mlport.costs.estimate import estimate
 from mlport.costs.facts import Fact
@@ -17,9 +18,18 @@ SHIPPED = Catalogue()
 """The prices that go with mlport, whatever this machine has refreshed."""
 
 
-def bill(where: str, parts: Mapping[str, Any], *, months: float = 1, catalogue: Catalogue = SHIPPED, **settings: Any) -> Estimate:
-    """What parts cost at a target with these settings."""
-    return estimate(Workload.model_validate({"months": months, **parts, "targets": {where: settings}}), where, catalogue=catalogue)
+def bill(
+    where: str,
+    parts: Mapping[str, Any],
+    *,
+    months: float = 1,
+    catalogue: Catalogue = SHIPPED,
+    book: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Estimate:
+    """What parts cost at a target with these settings, and under this price book."""
+    workload = Workload.model_validate({"months": months, **parts, "targets": {where: settings}})
+    return estimate(workload, where, catalogue=catalogue, discount=None if book is None else checked(book, "book.toml"))
 
 
 def hosted(where: str, machine: str, hours: float, **settings: Any) -> Decimal:

@@ -8,12 +8,13 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from mlport.costs.offers import Offer
 from mlport.errors import SpecError
 from mlport.masking import warnings
 from mlport.specs import BatchSpec, Compute, JobSpec
 from mlport.spi import TOKEN, Facts, InputFact, Json, PlanKind, Request
 from mlport.transfer import is_url
-from mlport_databricks.compute.nodes import Node, for_job, named
+from mlport_databricks.compute.nodes import for_job, named
 from mlport_databricks.config import DatabricksConfig
 from mlport_databricks.labels import KIND_LABEL, machine_labels
 from mlport_databricks.names import job_folder, run_name, volume_path
@@ -202,10 +203,10 @@ def _new_cluster(
 ) -> tuple[Json, Json]:
     """A cluster for this run alone."""
     field, policy = f"{type(spec).__name__}.compute", options.policy_id or config.policy_id
-    wanted = options.node_type or config.node_type
-    node = named(config, wanted) if wanted else for_job(config, spec.compute, field) if not options.instance_pool_id else None
+    wanted, spot = options.node_type or config.node_type, spec.compute.spot
+    node = named(config, wanted, spot=spot) if wanted else for_job(config, spec.compute, field) if not options.instance_pool_id else None
     version = options.spark_version or _runtime(config, spec, node)
-    machines, spot = max(1, spec.compute.nodes) * (1 + options.num_workers), spec.compute.spot
+    machines = max(1, spec.compute.nodes) * (1 + options.num_workers)
     cluster = {
         "spark_version": version,
         "kind": "CLASSIC_PREVIEW",
@@ -251,7 +252,7 @@ def _disk(config: DatabricksConfig, compute: Compute, field: str) -> Json:
     return {"ebs_volume_type": "GENERAL_PURPOSE_SSD", "ebs_volume_count": 1, "ebs_volume_size": size}
 
 
-def _runtime(config: DatabricksConfig, spec: JobSpec | BatchSpec, node: Node | None) -> str:
+def _runtime(config: DatabricksConfig, spec: JobSpec | BatchSpec, node: Offer | None) -> str:
     """The runtime that has the Python asked for, and drivers where there are GPUs."""
     python = getattr(spec, "python", None)
     if python is not None and python not in RUNTIMES:

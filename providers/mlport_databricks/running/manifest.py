@@ -57,7 +57,7 @@ def with_asked(work: Json, spec: JobSpec | BatchSpec, facts: Facts) -> Json:
     said = {**{name: work[name] for name in SAME[work["kind"]]}, "inputs": inputs}
     left = {name: value for name, value in spec.to_json().items() if name not in said or value != said[name]}
     asked = {"spec": left, "inputs": inputs, "bundle_bytes": facts.bundle_bytes, "git": [facts.git_commit, facts.git_dirty]}
-    return {**work, "asked": asked}
+    return {**work, "asked": {**asked, **({"price": facts.price} if facts.price else {})}}
 
 
 def asked_in(work: Json) -> Json | None:
@@ -78,5 +78,6 @@ def asked_in(work: Json) -> Json | None:
             "git_dirty": dirty,
             "inputs": {name: {**work["inputs"][name], "uri": uri} for name, uri in inputs.items()},
             "labels": work["labels"],
+            "price": asked.get("price"),
         },
     }

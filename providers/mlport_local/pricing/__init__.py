@@ -52,7 +52,7 @@ class LocalPricing:
     }
 
     def settings_of(self, config: Any) -> Mapping[str, Any]:
-        return {}
+        return {"hardware": str(config.hardware), "charge": "share"} if config.hardware else {}
 
     def region_of(self, url: SplitResult) -> str | None:
         return None
@@ -92,7 +92,7 @@ def _book(settings: Settings) -> HardwareBook:
 def _tell(found: Sequence[Need], stand: Sequence[Fleet], quote: Quote, book: HardwareBook, *, share: bool) -> None:
     """Say what was taken for granted."""
     for fleet in stand:
-        hours = fleet.whole * quote.months * HOURS_A_YEAR / 12
+        hours = fleet.whole * quote.months * quote.hours_a_month
         busy = fleet.used / quote.math.most(hours, quote.math.number("1e-9"))
         quote.assume(
             f"{fleet.machine.name}: {shown(fleet.whole)} machines, at work {shown(busy * 100)} % of the time; idle hours are paid for"
@@ -111,11 +111,10 @@ def _tell(found: Sequence[Need], stand: Sequence[Fleet], quote: Quote, book: Har
 
 def _facts(stand: Sequence[Fleet], owned: Sequence[Line], quote: Quote) -> dict[str, Any]:
     """What a break-even needs to know beside the lines: money bound, hours, and cost without capital."""
-    years = quote.months / 12
     price = quote.math.number
     return {
         "capital": sum((fleet.charged * price(fleet.machine.price) for fleet in stand), start=_NOTHING),
-        "capacity_hours": sum((fleet.charged for fleet in stand), start=_NOTHING) * HOURS_A_YEAR * years,
+        "capacity_hours": sum((fleet.charged for fleet in stand), start=_NOTHING) * HOURS_A_YEAR * quote.months / 12,
         "used_hours": sum((fleet.used for fleet in stand), start=_NOTHING),
         "life_years": min(fleet.machine.years.value for fleet in stand),
         "capital_cost": sum((cost for line in owned if line.category == "capital" and (cost := line.cost) is not None), start=_NOTHING),

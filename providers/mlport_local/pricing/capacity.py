@@ -10,7 +10,7 @@ from math import floor
 from mlport.costs import demand
 from mlport.costs.arithmetic import Number
 from mlport.costs.catalogue import nearest
-from mlport.costs.formulas import HOURS_A_MONTH, replicas
+from mlport.costs.formulas import replicas
 from mlport.costs.quote import Quote
 from mlport.costs.records import Refusal
 from mlport.costs.workload import Batch, Part, Serving, Sweep, Training
@@ -104,15 +104,15 @@ def _fleet(machine: Machine, found: Sequence[Need], quote: Quote, book: Hardware
     held = sum((need.held for need in found), start=zero)
     used = sum((need.hours for need in found), start=zero)
     worked = sum((need.hours for need in found if not isinstance(need.part, Serving)), start=zero)
-    steady = worked / (quote.months * HOURS_A_MONTH * busy)
+    steady = worked / (quote.months * quote.hours_a_month * busy)
     needed = held + math.most(steady, *(need.at_once for need in found))
     whole = math.most(math.ceil(needed - needed * math.number(_BITS)), math.number(machine.owned))
-    charged = used / (quote.months * HOURS_A_MONTH * busy) if share else whole
+    charged = used / (quote.months * quote.hours_a_month * busy) if share else whole
     told = f"{demand.shown(held)} for endpoints at peak + {demand.shown(needed - held)} for work"
     if machine.owned:
         told += f", {machine.owned} owned"
     if share:
-        told = f"{demand.shown(used)} h used / ({HOURS_A_MONTH} h x months x utilisation {book.utilization.value:f})"
+        told = f"{demand.shown(used)} h used / ({demand.shown(quote.hours_a_month)} h x months x utilisation {book.utilization.value:f})"
     return Fleet(machine, whole, charged, used, f"{demand.shown(charged)} machines ({told})")
 
 

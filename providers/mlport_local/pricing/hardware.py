@@ -6,7 +6,6 @@ A number is written plainly (`kw = 10.2`: source and date are then the book's), 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -14,13 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from mlport import tables
+from mlport.costs.currencies import Currency
 from mlport.costs.facts import Fact
 from mlport.costs.records import Category
 from mlport.costs.workload import LARGEST
-from mlport.errors import SpecError
-from mlport.fields import describe_problems
+from mlport.fields import Count, Real, dotted
 
 EXAMPLE = "examples/cost/hardware.toml"
 Kind = Literal[
@@ -110,12 +110,12 @@ class Machine(Row):
     """A kind of machine: what it has, what it costs to buy, how long it lasts, what it draws."""
 
     name: str = Field(min_length=1)
-    vcpus: float = Field(gt=0, le=65536, allow_inf_nan=False)
-    memory_gib: float = Field(gt=0, le=1e7, allow_inf_nan=False)
-    gpus: int = Field(0, ge=0, le=1024)
+    vcpus: Real = Field(gt=0, le=65536, allow_inf_nan=False)
+    memory_gib: Real = Field(gt=0, le=1e7, allow_inf_nan=False)
+    gpus: Count = Field(0, ge=0, le=1024)
     gpu: str = ""
-    gpu_memory_gib: float = Field(0, ge=0, allow_inf_nan=False)
-    owned: int = Field(0, ge=0, le=1_000_000)
+    gpu_memory_gib: Real = Field(0, ge=0, allow_inf_nan=False)
+    owned: Count = Field(0, ge=0, le=1_000_000)
     """How many there are already: all of them are paid for, needed or not. More are bought where more are needed."""
     years: Years
     """Life, over which its price is recovered."""
@@ -191,14 +191,14 @@ class HardwareBook(Row):
 
     name: str = Field(min_length=1)
     """The site's, as reports show it."""
-    currency: str = Field("USD", pattern="^[A-Z]{3}$")
+    currency: Currency = "USD"
     source: str = Field(min_length=1)
     """Of every number that names none itself."""
     as_of: date
     """Of every number that names none itself."""
     interest: Share
     """Cost of capital a year."""
-    payments: int = Field(1, ge=1, le=365)
+    payments: Count = Field(1, ge=1, le=365)
     """Payments a year by which capital is repaid: 1 at each year's end, 12 by the month, as spreadsheets' PMT does."""
     utilization: Busy
     """The share of hours for which machines can be kept at work: the rest is queueing, repairs and nights."""
@@ -245,27 +245,18 @@ class HardwareBook(Row):
 
 
 def load(told: object) -> object:
-    """A hardware book from the path of a TOML file or a table. Raises SpecError with file, field and what would be right."""
+    """A hardware book from the path of a TOML file or a table. Raises SpecError with file, line, field and what would be right."""
     if isinstance(told, str | Path):
         path = Path(told).expanduser()
-        if not path.is_file():
-            raise SpecError(f"hardware: {path}: no such file", hint=f"{EXAMPLE} is one to begin with")
-        return _read(path, path.stat().st_mtime_ns)
+        return _read(path, path.stat().st_mtime_ns if path.is_file() else 0)
     return checked(told, "hardware") if isinstance(told, Mapping) else told
 
 
 @lru_cache(maxsize=16)
 def _read(path: Path, _changed: int) -> HardwareBook:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {error}") from error
-    return checked(table, str(path))
+    return tables.load(path, HardwareBook, missing=f"{EXAMPLE} is one to begin with")
 
 
 def checked(table: Mapping[str, Any], where: str) -> HardwareBook:
     """A table as a hardware book. Raises SpecError."""
-    try:
-        return HardwareBook.model_validate(dict(table))
-    except ValidationError as error:
-        raise SpecError(f"{where}: {describe_problems(error, HardwareBook)}") from error
+    return tables.checked(table, HardwareBook, lambda place: f"{where}: {dotted(place)}")

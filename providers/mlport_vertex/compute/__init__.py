@@ -1,1 +1,1 @@
-"""Machine types with their prices, and Google's images."""
+"""Machine types, and Google's images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from mlport.cli.failures import WRONG
 from mlport.cli.options import set_option
 
 if TYPE_CHECKING:
+    from mlport.costs.frozen import Frozen
     from mlport.explain import Explanation
 
 
@@ -40,4 +42,24 @@ def explain(cli: Cli, file: str, sets: tuple[tuple[str, str], ...]) -> None:
 def _text(found: Explanation) -> str:
     head = f"{found.plan.kind} {found.plan.name} on {found.target}" if found.plan else f"refused by {found.target}: {found.refused}"
     request = plans.requests(found.plan) if found.plan else ()
-    return "\n".join([head, *plans.needs(found.needs), "price  unknown", *request])
+    return "\n".join([head, *plans.needs(found.needs), *_price(found.price), *request])
+
+
+def _price(price: Frozen | None) -> Iterator[str]:
+    """What an hour costs, each thing with the day of its price; what has none is named."""
+    if price is None:
+        yield "price  unknown: nothing says what machines cost here"
+        return
+    if price.unknown and not price.hourly:
+        yield "price  unknown"
+        yield from (f"  {text}" for text in price.unknown)
+        return
+    of = "a replica" if price.kind == "endpoint" else "it"
+    yield f"price  {'at least ' if price.unknown else ''}{price.hourly:.4f} {price.currency} for an hour of {of}, {price.place}"
+    for each in price.components:
+        if each.price is None:
+            yield f"  {each.what}: unknown: {each.unknown}"
+        else:
+            yield f"  {each.what}: {each.per_hour:.4g} {each.unit} an hour at {each.price.value.normalize():f}, of {each.price.as_of}"
+    if price.expected is not None:
+        yield f"  expected: {price.expected:,.2f} {price.currency}"

@@ -30,7 +30,11 @@ default = "laptop"
 # metric = "roc_auc"
 # at_least = 0.68
 # p99_ms = 50
-# monthly_budget = "400 USD"
+# monthly_budget = "400 USD"    # for each profile that has none of its own
+
+# What you pay instead of list prices: discounts, negotiated rates, currency, taxes.
+# [prices]
+# book = "book.toml"
 """
 TAIL = """\
 # Each further place is one more table, such as a cloud whose extra is installed (`mlport doctor` lists them):

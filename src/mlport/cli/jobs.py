@@ -68,6 +68,7 @@ def submit(cli: Cli, file: str, sets: tuple[tuple[str, str], ...], **start: Any)
 @click.option("--nodes", type=int, help="How many nodes.")
 @click.option("--spot", is_flag=True, help="Use interruptible capacity where it is cheaper.")
 @click.option("--timeout", type=SPAN, help="The longest that one attempt may run.")
+@click.option("--expected", type=SPAN, help="How long it is expected to take: budgets count with it.")
 @click.option("--retries", type=int, help="How often a failed attempt is run again.")
 @label_option
 @ttl_option

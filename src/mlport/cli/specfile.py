@@ -7,14 +7,14 @@ Relative paths in it are relative to the file's folder, so it means the same whe
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlport import tables
 from mlport.cli.values import literal
 from mlport.errors import SpecError
+from mlport.fields import Place, dotted
 
 if TYPE_CHECKING:
     from mlport.specs import Spec
@@ -39,29 +39,30 @@ def load(file: str, *, kinds: Sequence[str] = KINDS, sets: Iterable[tuple[str, s
         SpecError: the file cannot be read or describes another kind of thing, or a field of it is wrong.
     """
     path = Path(file)
-    kind, table = _section(path, _table(path), kinds)
+    written = tables.read(path)
+    kind, table = _section(path, written.table, kinds)
+    above: Place = () if table is written.table else (kind,)
     table = _rebased(kind, table, path.absolute().parent)
     for name, text in sets:
         _assign(table, name.split("."), literal(text), name)
-    return _model(kind).model_validate(table)
+    told = [name.split(".") for name, _ in sets]
 
+    def say(place: Place) -> str:
+        names = [str(part) for part in place]
+        set_here = bool(names) and any(name[: len(names)] == names[: len(name)] for name in told)
+        return f"--set {dotted(place)}" if set_here else written.say((*above, *place))
 
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}", hint=f"looked from {Path.cwd()}") from error
-    except ValueError as error:
-        raise SpecError(f"{path}: {error}", hint="a spec is TOML, or JSON in a file named .json") from error
-    if not isinstance(table, dict):
-        raise SpecError(f"{path}: holds a {type(table).__name__}, not a table of fields")
-    return table
+    return tables.checked(table, _model(kind), say)
 
 
 def _section(path: Path, table: dict[str, Any], kinds: Sequence[str]) -> tuple[str, dict[str, Any]]:
     if kinds == ("workload",):
-        return "workload", table["workload"] if isinstance(table.get("workload"), dict) else table
+        inner = table.get("workload")
+        if isinstance(inner, dict) and (beside := sorted(table.keys() - {*KINDS, "workload"})):
+            raise SpecError(
+                f"{path}: {', '.join(beside)}: stands beside [workload], and would not be counted", hint="put it under [workload]"
+            )
+        return "workload", inner if isinstance(inner, dict) else table
     if table and all(name in KINDS and isinstance(section, dict) for name, section in table.items()):
         fitting = [name for name in table if name in kinds]
         if len(fitting) == 1:
@@ -99,7 +100,7 @@ def _inside(kind: str, value: Any, folder: Path) -> Any:
     if not isinstance(value, str):
         return value
     path = folder / value
-    return _rebased(kind, _section(path, _table(path), (kind,))[1], path.parent)
+    return _rebased(kind, _section(path, tables.read(path).table, (kind,))[1], path.parent)
 
 
 def _located(value: Any, folder: Path) -> Any:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, Context, Decimal
+from functools import cache
 from typing import Any, Protocol
 
 Number = Any
 """A Decimal under `EXACT`; a float or an array of floats, one a sample, under `Sampled`."""
 _CONTEXT = Context(prec=34)
-_NEARLY = 1 - Decimal("1e-20")
+_NEARLY = 1 - Decimal("1e-12")
 
 
 class Arithmetic(Protocol):
@@ -32,7 +33,12 @@ class Arithmetic(Protocol):
 
     def exp(self, value: Number) -> Number: ...
 
+    def log(self, value: Number) -> Number: ...
+
     def where(self, condition: Any, yes: Number, no: Number) -> Number: ...
+
+    def middle(self, value: Number) -> Number:
+        """What a choice is made by."""
 
 
 class Exact:
@@ -43,7 +49,7 @@ class Exact:
         return value if isinstance(value, Decimal) else Decimal(str(value))
 
     def ceil(self, value: Decimal) -> Decimal:
-        """The last digits of a division are forgiven: 4240 s that came as 1.1777...8 h x 3600 are no second more."""
+        """The last digits are forgiven, a float's too: 4240 s that came as 1.177777777777778 h x 3600 are no second more."""
         return (value * _NEARLY).to_integral_value(ROUND_CEILING)
 
     def most(self, *values: Decimal) -> Decimal:
@@ -54,6 +60,12 @@ class Exact:
 
     def exp(self, value: Decimal) -> Decimal:
         return value.exp(_CONTEXT)
+
+    def log(self, value: Decimal) -> Decimal:
+        return value.ln(_CONTEXT)
+
+    def middle(self, value: Decimal) -> Decimal:
+        return value
 
     def where(self, condition: bool, yes: Decimal, no: Decimal) -> Decimal:
         return yes if condition else no
@@ -88,8 +100,56 @@ class Sampled:
     def exp(self, value: Any) -> Any:
         return self._numpy.exp(value)
 
+    def log(self, value: Any) -> Any:
+        return self._numpy.log(value)
+
+    def middle(self, value: Any) -> Any:
+        """The mean of the samples: a machine is chosen before the die is cast."""
+        return self._numpy.mean(value)
+
     def where(self, condition: Any, yes: Any, no: Any) -> Any:
         return self._numpy.where(condition, yes, no)
+
+
+class Points(Sampled):
+    """Arrays of which each point is a case of its own: nothing is chosen for all of them that is not the best for each.
+
+    Raises ValueError where a rule asks whether they are more than something, and some are and others are not.
+    """
+
+    def number(self, value: Any) -> Any:
+        found = super().number(value)
+        return found if isinstance(found, float) else found.view(_points())
+
+    def where(self, condition: Any, yes: Any, no: Any) -> Any:
+        found = super().where(condition, yes, no)
+        return found.view(_points()) if found.ndim else float(found)
+
+    def middle(self, value: Any) -> Any:
+        return value
+
+
+@cache
+def _points() -> Any:
+    import numpy as np
+
+    class Array(np.ndarray[Any, Any]):
+        """Numbers that stand where a model has one: they are true or false together, and read as their middle."""
+
+        def __bool__(self) -> bool:
+            first = bool(self.flat[0])
+            if bool(np.any((np.asarray(self) != 0) != first)):
+                raise ValueError("true of some points and not of others")
+            return first
+
+        def __format__(self, form: str) -> str:
+            return format(float(np.mean(self)), form)
+
+        def total_seconds(self) -> Any:
+            """Of durations, which are kept as seconds."""
+            return self
+
+    return Array
 
 
 EXACT = Exact()

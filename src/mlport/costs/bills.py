@@ -10,32 +10,25 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
-import json
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Context, Decimal
-from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any, Literal
 
+from mlport.costs import bill_values as values
 from mlport.costs.catalogue import nearest
-from mlport.costs.workload import LARGEST
 from mlport.errors import SpecError
 
 Cost = Literal["billed", "effective", "contracted", "list"]
 COSTS: tuple[Cost, ...] = ("billed", "effective", "contracted", "list")
-CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
 SUMS = Context(prec=60)
 """Sums of amounts lose nothing, whatever the order of the rows."""
 BATCH_ROWS = 10_000
-LONGEST_FIELD = 1 << 24  # characters of one CSV field, such as the tags of a resource
-
-_NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?")
-_CURRENCY = re.compile(r"[A-Z]{3}")
+LONGEST_FIELD = 1 << 24  # characters of one CSV field or line, such as the tags of a resource
+FORMS = "a bill is CSV in UTF-8 (.csv, .csv.gz) or Parquet (.parquet)"
 _NULLS = ("", "NULL")
 """Null in CSV. FOCUS' own sample data write NULL."""
 
@@ -103,134 +96,34 @@ _COST_COLUMNS: Mapping[Cost, str] = {
 }
 
 
-# ---------------------------------------------------------------- values
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _number(value: Any) -> Decimal | None:
-    """NumericFormat: digits, one point, E notation; no sign for positive numbers, no separators, no currency."""
-    if value is None or isinstance(value, bool):
-        return None if value is None else _refuse("a number")
-    if isinstance(value, Decimal):
-        found = value
-    else:
-        text = repr(value) if isinstance(value, float) else str(value)
-        if not _NUMBER.fullmatch(text):
-            _refuse("a number such as -100.2 or 35.2E-7, without sign, comma or currency")
-        found = Decimal(text)
-    if not found.is_finite() or abs(found) > LARGEST:
-        _refuse(f"a number of at most {LARGEST:g}")
-    return found
-
-
-def _time(value: Any) -> datetime | None:
-    """ISO 8601 in UTC; without an offset it is taken as UTC, which FOCUS demands anyway."""
-    if value is None or isinstance(value, datetime):
-        found: datetime | None = value
-    else:
-        try:
-            found = datetime.fromisoformat(str(value).removesuffix(" UTC"))
-        except ValueError:
-            _refuse("a time such as 2026-05-01T00:00:00Z")
-    return None if found is None else found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-
-
-def _currency(value: Any) -> str | None:
-    if value is not None and not _CURRENCY.fullmatch(str(value)):
-        _refuse("a currency of three letters such as USD")
-    return _text(value)
-
-
-def _category(value: Any) -> str | None:
-    if value is not None and value not in CATEGORIES:
-        _refuse(f"one of {', '.join(CATEGORIES)}")
-    return _text(value)
-
-
-def _correction(value: Any) -> bool:
-    if value not in (None, "Correction"):
-        _refuse("Correction or null")
-    return value is not None
-
-
-def _pairs(value: Any) -> Mapping[str, str]:
-    """KeyValueFormat: a JSON object of plain values; in Parquet also a map, or a list of records with key and value."""
-    if value is None:
-        return _NO_PAIRS
-    if isinstance(value, str):
-        return _parsed(value)
-    if isinstance(value, Mapping):
-        return _plain(list(value.items()))
-    return _plain([(item["key"], item["value"]) if isinstance(item, Mapping) else item for item in value])
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> Mapping[str, str]:
-    try:
-        found = json.loads(text, object_pairs_hook=_Object)
-    except ValueError:
-        found = None
-    if not isinstance(found, _Object):
-        _refuse("a JSON object of tags or details")
-    return _plain(found)
-
-
-class _Object(list[tuple[str, Any]]):
-    """The members of a JSON object, as they were written."""
-
-
-def _plain(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    for key, value in pairs:
-        if key in found or isinstance(value, list | dict):
-            _refuse(f"{key!r} once, with a plain value")
-        if value is not None:
-            found[key] = {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
-    return MappingProxyType(found)
-
-
-_NO_PAIRS: Mapping[str, str] = MappingProxyType({})
-
-
-class _WrongError(ValueError):
-    """A value that does not fit its column; the text says what would."""
-
-
-def _refuse(wanted: str) -> Any:
-    raise _WrongError(wanted)
-
-
 # ---------------------------------------------------------------- rows
 
 
 _COLUMNS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "BilledCost": ("billed", _number),
-    "EffectiveCost": ("effective", _number),
-    "BillingCurrency": ("currency", _currency),
-    "ChargeCategory": ("category", _category),
-    "BillingPeriodStart": ("period", _time),
-    "ChargePeriodStart": ("begin", _time),
-    "ChargePeriodEnd": ("end", _time),
-    "ProviderName": ("provider", _text),
-    "ServiceName": ("service", _text),
-    "ContractedCost": ("contracted", _number),
-    "ListCost": ("list", _number),
-    "PricingQuantity": ("quantity", _number),
-    "PricingUnit": ("unit", _text),
-    "ChargeClass": ("correction", _correction),
-    "ChargeDescription": ("description", _text),
-    "PricingCategory": ("pricing", _text),
-    "ServiceCategory": ("service_category", _text),
-    "SkuId": ("sku", _text),
-    "SkuMeter": ("meter", _text),
-    "SkuPriceDetails": ("details", _pairs),
-    "ResourceId": ("resource", _text),
-    "RegionId": ("region", _text),
-    "SubAccountId": ("account", _text),
-    "Tags": ("tags", _pairs),
+    "BilledCost": ("billed", values.number),
+    "EffectiveCost": ("effective", values.number),
+    "BillingCurrency": ("currency", values.currency),
+    "ChargeCategory": ("category", values.category),
+    "BillingPeriodStart": ("period", values.time),
+    "ChargePeriodStart": ("begin", values.time),
+    "ChargePeriodEnd": ("end", values.time),
+    "ProviderName": ("provider", values.text),
+    "ServiceName": ("service", values.text),
+    "ContractedCost": ("contracted", values.number),
+    "ListCost": ("list", values.number),
+    "PricingQuantity": ("quantity", values.number),
+    "PricingUnit": ("unit", values.text),
+    "ChargeClass": ("correction", values.correction),
+    "ChargeDescription": ("description", values.text),
+    "PricingCategory": ("pricing", values.text),
+    "ServiceCategory": ("service_category", values.text),
+    "SkuId": ("sku", values.text),
+    "SkuMeter": ("meter", values.text),
+    "SkuPriceDetails": ("details", values.pairs),
+    "ResourceId": ("resource", values.text),
+    "RegionId": ("region", values.text),
+    "SubAccountId": ("account", values.text),
+    "Tags": ("tags", values.pairs),
 }
 NEEDED = tuple(list(_COLUMNS)[:9])
 """Columns without which nothing can be said; all are mandatory in FOCUS 1.0, 1.1 and 1.2."""
@@ -258,14 +151,16 @@ def read(*paths: Path) -> Iterator[Charge]:
             raise SpecError(f"{path}: no such file") from error
         except OSError as error:
             raise SpecError(f"{path}: {error.strerror or error}") from error
-        except (UnicodeDecodeError, EOFError, zlib.error) as error:
-            raise SpecError(f"{path}: {error}", hint="a bill is CSV in UTF-8 (.csv, .csv.gz) or Parquet (.parquet)") from error
+        except UnicodeDecodeError as error:
+            raise SpecError(f"{path}: {_undecodable(path)}", hint=FORMS) from error
+        except (EOFError, zlib.error) as error:
+            raise SpecError(f"{path}: {error}", hint=FORMS) from error
 
 
 def _csv(path: Path) -> Iterator[Charge]:
     with _opened(path) as stream:
         csv.field_size_limit(LONGEST_FIELD)
-        rows = csv.reader(stream, strict=True)
+        rows = csv.reader(_lines(stream, path), strict=True)
         try:
             header = next(rows, [])
             columns = _columns(header, str(path))
@@ -278,6 +173,25 @@ def _csv(path: Path) -> Iterator[Charge]:
                     yield _charge({name: None if row[at] in _NULLS else row[at] for name, at in columns.items()}, where)
         except csv.Error as error:
             raise SpecError(f"{path}: line {rows.line_num}: {error}") from error
+
+
+def _lines(stream: IO[str], path: Path) -> Iterator[str]:
+    """Lines of a file that may have none: as much as memory holds is not read for one."""
+    while line := stream.readline(LONGEST_FIELD):
+        if len(line) == LONGEST_FIELD:
+            raise SpecError(f"{path}: a line of more than {LONGEST_FIELD:,} characters", hint=FORMS)
+        yield line
+
+
+def _undecodable(path: Path) -> str:
+    """Where a file is not UTF-8."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_FIELD), b""), start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return f"line {number}, byte {error.start + 1}: {line[error.start]:#04x} is not UTF-8"
+    return "is not UTF-8"
 
 
 def _opened(path: Path) -> IO[str]:
@@ -299,7 +213,7 @@ def _parquet(path: Path) -> Iterator[Charge]:
                     number += 1
                     yield _charge(row, f"{path}: row {number}")
     except pa.ArrowException as error:
-        raise SpecError(f"{path}: {error}", hint="a bill is CSV in UTF-8 (.csv, .csv.gz) or Parquet (.parquet)") from error
+        raise SpecError(f"{path}: {error}", hint=FORMS) from error
 
 
 def _columns(header: Sequence[str], where: str) -> Mapping[str, int]:
@@ -325,7 +239,7 @@ def _charge(row: Mapping[str, Any], where: str) -> Charge:
         field, parse = _COLUMNS[column]
         try:
             found[field] = parse(value)
-        except _WrongError as error:
+        except values.WrongError as error:
             wrong.append(f"{column}: {str(value)[:80]!r} is not {error}")
         else:
             if value is None and column in _NOT_NULL:

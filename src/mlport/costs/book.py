@@ -6,7 +6,6 @@ A TOML file that `[prices] book = "book.toml"` of mlport.toml names. `examples/c
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -15,50 +14,25 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
+from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from mlport import tables
 from mlport.config import find_file, read_file
 from mlport.costs import pricing
+from mlport.costs.agreements import REGULAR, Amount, CommittedSpend, Dated, OwnPrice, Percent, Row, spent, supplied
 from mlport.costs.arithmetic import EXACT, Arithmetic, Number
-from mlport.costs.catalogue import default, nearest
+from mlport.costs.catalogue import Catalogue, default, nearest
+from mlport.costs.currencies import Currency
 from mlport.costs.facts import Fact
 from mlport.costs.records import Category, Estimate, Line, Price
-from mlport.costs.workload import LARGEST
+from mlport.costs.workload import LARGEST, OWN
 from mlport.errors import ConfigError, SpecError
-from mlport.fields import describe_problems
+from mlport.fields import Place, dotted
 
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
-Percent = Annotated[Decimal, Field(ge=0, le=100, allow_inf_nan=False)]
-Amount = Annotated[Decimal, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 _KEYS = ("sku", "region", "service", "purchase", "provider")
-_REGULAR = ("on_demand", "serverless")
 _NOTHING: Number = 0  # of either arithmetic
-
-
-class Row(BaseModel):
-    """Base of what a book holds: unknown keys are refused with the nearest valid one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Dated(Row):
-    """What holds from a day, up to and with another."""
-
-    begin: date | None = Field(None, alias="from")
-    end: date | None = Field(None, alias="to")
-    source: str = Field(min_length=1)
-    """The contract, as lines show it."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.begin and self.end and self.end < self.begin:
-            raise ValueError(f"to ({self.end}) is before from ({self.begin})")
-        return self
-
-    def holds(self, day: date) -> bool:
-        """Whether it holds on a day."""
-        return (self.begin or day) <= day <= (self.end or day)
 
 
 class Discount(Dated):
@@ -93,7 +67,7 @@ class Discount(Dated):
         """Whether it is for this price."""
         if self.provider != fact.provider or (self.purchase or fact.purchase) != fact.purchase:
             return False
-        if self.purchase is None and fact.purchase not in _REGULAR:
+        if self.purchase is None and fact.purchase not in REGULAR:
             return False
         named = (self.service, fact.service), (self.region, fact.region)
         return all(mine in (None, theirs) for mine, theirs in named) and (self.sku is None or fnmatchcase(fact.sku, self.sku))
@@ -155,6 +129,8 @@ class PriceBook(Row):
     discounts: tuple[Discount, ...] = ()
     commitments: tuple[Commitment, ...] = ()
     taxes: tuple[Tax, ...] = ()
+    prices: tuple[OwnPrice, ...] = ()
+    committed_spend: tuple[CommittedSpend, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -165,6 +141,9 @@ class PriceBook(Row):
         listed = [rate.currency for rate in self.rates]
         if twice := sorted({name for name in listed if listed.count(name) > 1}):
             raise ValueError(f"two rates of {twice[0]}: keep the newest")
+        own = [(each.provider, each.service, each.sku, each.region, each.purchase, each.tier_from) for each in self.prices]
+        if again := next((key for key in own if own.count(key) > 1), None):
+            raise ValueError(f"two prices of {again[2]} in {again[3]}: keep one")
         return self
 
     @cached_property
@@ -172,6 +151,21 @@ class PriceBook(Row):
         return {rate.currency: rate for rate in self.rates}
 
     # ---------------------------------------------------------------- prices
+
+    def supplied(self, catalogue: Catalogue) -> Catalogue:
+        """A catalogue with the book's own prices in it; the same one each time."""
+        known = self._supplied
+        if catalogue not in known:
+            known[catalogue] = supplied(catalogue, self.prices)
+        return known[catalogue]
+
+    @cached_property
+    def _supplied(self) -> WeakKeyDictionary[Catalogue, Catalogue]:
+        return WeakKeyDictionary()
+
+    def without_commitments(self) -> Self:
+        """The book for a part of what is bought: what was committed is for all of it together."""
+        return self.model_copy(update={"commitments": (), "committed_spend": ()})
 
     def __call__(self, fact: Fact, price: Price) -> Price:
         """The price after today's discounts."""
@@ -229,7 +223,8 @@ class PriceBook(Row):
         when = day or today()
         provider = estimate.place.partition(" ")[0]
         warnings = list(estimate.warnings)
-        lines = [self._converted(line, math) for line in self._committed(estimate, math, when, warnings)]
+        settled = self._spent(list(self._committed(estimate, math, when, warnings)), estimate, math, when, warnings)
+        lines = [self._converted(line, math) for line in settled]
         taxes = list(self._taxes(lines, provider, math, when))
         used = sorted({line.price.currency for line in estimate.lines if line.price is not None} - {self.currency})
         rates = tuple(_rate_words(self._rate(currency), self.currency) for currency in used)
@@ -267,6 +262,16 @@ class PriceBook(Row):
                 words = f"{lines[at].formula}; only hours above the commitment of {commitment.hours.normalize():f} h a month ({commitment.source})"
                 lines[at] = replace(lines[at], amount=cost * above if cost is not None else None, formula=words)
         return iter([*lines, *bought])
+
+    def _spent(self, lines: list[Line], estimate: Estimate, math: Arithmetic, when: date, warnings: list[str]) -> list[Line]:
+        """The lines under each commitment of spend, one after the other."""
+        for spend in (each for each in self.committed_spend if each.holds(when)):
+            found = spent(lines, estimate.lines, spend, estimate.hours, math)
+            if found is None:
+                warnings.append(f"price book: {spend.what} ({spend.source}) covers nothing here, and is not counted")
+            else:
+                lines = found
+        return lines
 
     def _bought(self, commitment: Commitment, like: Line, hours: Number, math: Arithmetic) -> Line:
         listed = like.price
@@ -340,41 +345,52 @@ def _overlap(one: Dated, other: Dated) -> bool:
 
 
 def load(path: Path) -> PriceBook:
-    """A price book from a TOML file. Raises SpecError with file, table, field, and what would be right."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except FileNotFoundError as error:
-        raise SpecError(f"price book: {path}: no such file", hint="examples/cost/book.toml is one to begin with") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {error}") from error
-    book = checked(table, str(path))
-    _require_known(book, path)
+    """A price book from a TOML file. Raises SpecError with file, line, field, and what would be right."""
+    written = tables.read(path, decimals=True, hint="examples/cost/book.toml is one to begin with")
+    book = tables.checked(written.table, PriceBook, written.say)
+    _require_known(book, written.say)
     return book
 
 
-def _require_known(book: PriceBook, path: Path) -> None:
+def _require_known(book: PriceBook, say: Callable[[Place], str]) -> None:
     """Discounts and commitments are of price lists that there are, taxes of providers that there are."""
     lists, providers = default().names(), pricing.names()
-    for table in ("discounts", "commitments"):
-        for at, row in enumerate(getattr(book, table)):
-            where = f"{path}: {table}.{at}"
-            _require(row.provider, lists, f"{where}.provider")
-            _require_facts(row, where)
+    services = sorted({fact.service for name in lists for fact in default().list(name).facts}) if book.prices else []
+    for at, price in enumerate(book.prices):
+        _require(price.provider, lists, say(("prices", at, "provider")))
+        near = [] if price.service in services else difflib.get_close_matches(price.service, services, n=1, cutoff=0.7)
+        if near:  # another service than those of the lists is fine: items may name it
+            raise SpecError(f"{say(('prices', at, 'service'))}: there is no {price.service!r}", hint=f"did you mean {near[0]!r}?")
+    catalogue = book.supplied(default())
+    rows: Sequence[tuple[str, int, Discount | Commitment]] = [
+        *(("discounts", at, row) for at, row in enumerate(book.discounts)),
+        *(("commitments", at, row) for at, row in enumerate(book.commitments)),
+    ]
+    for table, number, row in rows:
+        _require(row.provider, lists, say((table, number, "provider")))
+        _require_facts(row, catalogue, (table, number), say)
+    for at, spend in enumerate(book.committed_spend):
+        for name in spend.providers:
+            _require(name, [*lists, OWN], say(("committed_spend", at, "providers")))
     for at, tax in enumerate(book.taxes):
         for name in tax.providers or ():
-            _require(name, providers, f"{path}: taxes.{at}.providers")
+            _require(name, providers, say(("taxes", at, "providers")))
 
 
-def _require_facts(row: Discount | Commitment, where: str) -> None:
+def _require_facts(row: Discount | Commitment, catalogue: Catalogue, place: Place, say: Callable[[Place], str]) -> None:
     """What is named must be in the list: a discount that nothing gets would be silent."""
-    facts = default().list(row.provider).facts
-    for key in ("service", "region", "sku"):
-        told = getattr(row, key)
+    facts = catalogue.list(row.provider).facts
+    for key in ("service", "region", "purchase", "sku"):
+        told = getattr(row, key, None)
         if told is not None and not any(fnmatchcase(getattr(fact, key), told) for fact in facts):
             known = sorted({getattr(fact, key) for fact in facts})
             near = difflib.get_close_matches(told, known, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"`mlport cost prices {row.provider}` lists them"
-            raise SpecError(f"{where}.{key}: {told!r} is not in the price list {row.provider!r}", hint=hint)
+            raise SpecError(f"{say((*place, key))}: {told!r} is not in the price list {row.provider!r}", hint=hint)
+    if isinstance(row, Discount) and row.price is not None:
+        units = sorted({fact.unit for fact in facts if row.covers(fact)})
+        if units and row.unit not in units:
+            raise SpecError(f"{say((*place, 'unit'))}: the list has {row.sku} by {' and '.join(units)}, not by {row.unit!r}")
 
 
 def _require(name: str, known: Sequence[str], where: str) -> None:
@@ -384,10 +400,7 @@ def _require(name: str, known: Sequence[str], where: str) -> None:
 
 def checked(table: Mapping[str, Any], where: str) -> PriceBook:
     """A table as a price book. Raises SpecError."""
-    try:
-        return PriceBook.model_validate(dict(table))
-    except ValidationError as error:
-        raise SpecError(f"{where}: {describe_problems(error, PriceBook)}") from error
+    return tables.checked(table, PriceBook, lambda place: f"{where}: {dotted(place)}")
 
 
 def find(file: Path | None = None) -> PriceBook | None:

@@ -60,7 +60,7 @@ def hours_to_pay(capital: Decimal, cloud: Decimal, running: Decimal) -> Answer:
     8556
     """
     if cloud <= running:
-        return Answer(None, f"never: an hour costs {cloud:.4f} rented and {running:.4f} owned, without the purchase")
+        return Answer(None, f"never: an hour costs {cloud:,.4f} rented and {running:,.4f} owned, without the purchase")
     return Answer(capital / (cloud - running))
 
 
@@ -71,7 +71,7 @@ def months_to_pay(capital: Decimal, cloud: Decimal, running: Decimal, life: Deci
     must then be bought anew.
     """
     if cloud <= running:
-        return Answer(None, f"never: a month costs {cloud:.2f} rented and {running:.2f} owned, without the purchase")
+        return Answer(None, f"never: a month costs {cloud:,.2f} rented and {running:,.2f} owned, without the purchase")
     months = capital / (cloud - running)
     if life is not None and months > life:
         return Answer(None, f"never: it would take {months:.1f} months, and the machines last {life:.0f}")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mlport.costs.facts import SNAPSHOT, Fact, unpack
-from mlport.costs.records import Price
+from mlport.costs.facts import SNAPSHOT, Fact, Packed
+from mlport.costs.offers import lacks, order
 from mlport.errors import SpecError
 
 if TYPE_CHECKING:
+    from mlport.costs.records import Price
     from mlport.specs import Compute
 
 FOLDER = "MLPORT_PRICES"
@@ -22,43 +22,62 @@ ANYWHERE = ("*", "global")
 
 
 class PriceList:
-    """The facts of one list, indexed."""
+    """The facts of one list, indexed by service and region; those of a packed one are made when they are asked for."""
 
-    def __init__(self, version: str, facts: Iterable[Fact]) -> None:
-        self.version, self.facts = version, tuple(facts)
+    def __init__(self, version: str, facts: Iterable[Fact] | Packed) -> None:
+        self.version = version
+        self._packed = facts if isinstance(facts, Packed) else None
+        self._by_place: dict[tuple[str, str], list[Fact]] = {}
+        self._by_sku: dict[tuple[str, str], dict[tuple[str, str, str], list[Fact]]] = {}
+        if not isinstance(facts, Packed):
+            self.facts = tuple(facts)
+            for fact in self.facts:
+                self._by_place.setdefault((fact.service, fact.region), []).append(fact)
 
     @cached_property
-    def _by_place(self) -> dict[tuple[str, str], list[Fact]]:
-        found: dict[tuple[str, str], list[Fact]] = {}
-        for fact in self.facts:
-            found.setdefault((fact.service, fact.region), []).append(fact)
-        return found
+    def facts(self) -> tuple[Fact, ...]:
+        """All of them."""
+        return tuple(self._packed.facts()) if self._packed else ()
 
     @cached_property
-    def _by_sku(self) -> dict[tuple[str, str, str, str, str], list[Fact]]:
-        found: dict[tuple[str, str, str, str, str], list[Fact]] = {}
-        for fact in self.facts:
-            found.setdefault((fact.service, fact.sku, fact.gpu, fact.region, fact.purchase), []).append(fact)
-        return found
+    def _places(self) -> Collection[tuple[str, str]]:
+        return self._rows or self._by_place
+
+    @cached_property
+    def _rows(self) -> Mapping[tuple[str, str], Sequence[list[Any]]]:
+        return self._packed.places if self._packed else {}
 
     @cached_property
     def regions(self) -> tuple[str, ...]:
         """The regions in which a machine or a service has a price."""
-        return tuple(sorted({fact.region for fact in self.facts if fact.region not in ANYWHERE and not fact.region.startswith("*")}))
+        return tuple(sorted({region for _, region in self._places if region not in ANYWHERE and not region.startswith("*")}))
 
     @cached_property
     def machine_regions(self) -> tuple[str, ...]:
         """The regions in which a machine has a price."""
-        return tuple(sorted({fact.region for fact in self.facts if fact.service == "compute"}))
+        return tuple(sorted({region for service, region in self._places if service == "compute"}))
 
     def of(self, service: str, region: str) -> Sequence[Fact]:
         """All prices of a service in a region."""
-        return self._by_place.get((service, region), ())
+        place = service, region
+        if place not in self._by_place and place in self._rows and self._packed:
+            self._by_place[place] = self._packed.facts(self._rows[place])
+        return self._by_place.get(place, ())
+
+    def _things(self, service: str, region: str) -> Mapping[tuple[str, str, str], list[Fact]]:
+        """The prices of a service in a region, by sku, GPU and purchase."""
+        place = service, region
+        if place not in self._by_sku:
+            found: dict[tuple[str, str, str], list[Fact]] = {}
+            for fact in self.of(service, region):
+                found.setdefault((fact.sku, fact.gpu, fact.purchase), []).append(fact)
+            self._by_sku[place] = found
+        return self._by_sku[place]
 
     def tiers(self, service: str, sku: str, region: str, purchase: str = "on_demand", gpu: str = "") -> Sequence[Fact]:
         """The prices of one thing, by rising `tier_from`; empty where nobody said any. What holds anywhere stands in for the region's."""
         for place in (region, *ANYWHERE):
-            if found := self._by_sku.get((service, sku, gpu, place, purchase)):
+            if found := self._things(service, place).get((sku, gpu, purchase)):
                 return sorted(found, key=lambda fact: fact.tier_from)
         return ()
 
@@ -67,10 +86,16 @@ class PriceList:
         found = self.tiers(service, sku, region, purchase, gpu)
         return found[0] if found else None
 
-    def offers(self, compute: Compute, region: str, purchase: str = "on_demand", service: str = "compute") -> list[Fact]:
+    def machines(self, region: str, work: str = "", service: str = "compute") -> Sequence[Fact]:
+        """The machines of a region to choose from for some `work`, such as `training`: without those that the list excludes from it."""
+        excluded = {fact.sku for place in (region, *ANYWHERE) for fact in self.of("exclusion", place) if fact.purchase == work}
+        here = self.of(service, region)
+        return [fact for fact in here if fact.sku not in excluded] if excluded else here
+
+    def offers(self, compute: Compute, region: str, purchase: str = "on_demand", service: str = "compute", work: str = "") -> list[Fact]:
         """The machines that satisfy a Compute, the cheapest first; ties by fewer CPUs, less memory, then name."""
-        fitting = (fact for fact in self.of(service, region) if fact.purchase == purchase and satisfies(fact, compute))
-        return sorted(fitting, key=lambda fact: (fact.price, fact.vcpus, fact.memory_gib, fact.sku))
+        here = self.machines(region, work, service)
+        return sorted((fact for fact in here if fact.purchase == purchase and not lacks(fact, compute)), key=order())
 
 
 class Catalogue:
@@ -90,8 +115,9 @@ class Catalogue:
             files = [path for place in self._places() if (path := place / f"{name}.json").is_file()]
             if not files:
                 raise SpecError(f"there is no price list {name!r}", hint=nearest(name, self.names()))
-            found = [PriceList(*unpack(path.read_text(encoding="utf-8"))) for path in files]
-            self._lists[name] = max(found, key=lambda each: each.version)  # the first of equals: a newer mlport may bring newer ones
+            found = [Packed(path.read_text(encoding="utf-8")) for path in files]
+            newest = max(found, key=lambda each: each.version)  # the first of equals: a newer mlport may bring newer ones
+            self._lists[name] = PriceList(newest.version, newest)
         return self._lists[name]
 
     def _places(self) -> Sequence[Path]:
@@ -119,21 +145,10 @@ def _of(place: Path) -> Catalogue:
     return Catalogue(place if place.is_dir() else None)
 
 
-def satisfies(fact: Fact, compute: Compute) -> bool:
-    """Whether a machine has what a Compute asks for. Without GPUs asked for, one that has some is none."""
-    if (fact.gpus > 0) != (compute.gpus > 0):
-        return False
-    kind = (compute.gpu or "").upper()
-    return (
-        fact.vcpus >= compute.cpus
-        and fact.memory_gib >= compute.memory_gib
-        and fact.gpus >= compute.gpus
-        and (not kind or fact.gpu.upper() == kind)
-    )
-
-
 def price_of(fact: Fact) -> Price:
     """A fact as the price of a line."""
+    from mlport.costs.records import Price
+
     return Price(
         value=fact.price,
         unit=fact.unit,
@@ -147,5 +162,7 @@ def price_of(fact: Fact) -> Price:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Advice for a name that is not known."""
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"

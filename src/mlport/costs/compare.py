@@ -9,11 +9,13 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mlport.costs import beyond_money
-from mlport.costs.catalogue import default
+from mlport.config import find_file, read_file
+from mlport.costs import beyond_money, pricing
+from mlport.costs.catalogue import default, nearest
 from mlport.costs.estimate import Target, priced, target
 from mlport.costs.records import Estimate, Refusal, cents, plain
-from mlport.costs.workload import Batch, Serving, Sweep, Training
+from mlport.costs.words import months
+from mlport.costs.workload import Batch, Item, Serving, Sweep, Training
 from mlport.errors import SpecError
 
 if TYPE_CHECKING:
@@ -80,11 +82,9 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """The cheapest in words, and what keeps others from being it."""
+        """One sentence to forward: the cheapest, by how much, how sure that is, and what keeps others from being it."""
         best = next((each for each in self.standings if each.target == self.cheapest), None)
-        said = (
-            f"{best.target} is the cheapest: {cents(best.total):,} {self.currency}" if best else "no target does all of it at known prices"
-        )
+        said = self._praise(best) if best else "no target does all of it at known prices"
         others = []
         for each in self.standings:
             if each.cannot:
@@ -95,12 +95,44 @@ class Comparison:
                 )
         return "; ".join([said, *others])
 
+    def _praise(self, best: Standing) -> str:
+        amount = f"{cents(best.total):,} {self.currency} for {months(self.workload.months)}"
+        rivals = [each for each in self.standings if each.complete and each is not best]
+        if len(self.standings) == 1:
+            return f"{self.workload.name} costs {amount} at {best.target}"
+        said = f"{best.target} is the cheapest: {amount}"
+        if not rivals:
+            return said
+        second = min(rivals, key=lambda each: (each.total, each.target))
+        less = (1 - best.total / second.total) * 100 if second.total else Decimal(0)
+        said += f", {less:.0f} % less than {second.target}" if less >= 1 else f", about as much as {second.target}"
+        share = self.odds.get(best.target)
+        if share is None:
+            return said
+        sure = "all" if share == 1 else f"{min(share, 0.99):.0%}".replace("%", " %")
+        return f"{said}, and so in {sure} of {self.workload.uncertainty.samples:,} samples"
+
+    @cached_property
+    def _totals(self) -> Mapping[str, Any]:
+        """Each target's total in each sample; none without NumPy."""
+        from mlport.costs.uncertainty import available, totals
+
+        return {} if not available() else totals(self.workload, self.targets, self.catalogue, discount=self.discount, today=self.today)
+
     @cached_property
     def spreads(self) -> Mapping[str, Spread]:
         """P10, P50 and P90 of each target's total; none without NumPy."""
-        from mlport.costs.uncertainty import available, spreads
+        from mlport.costs.uncertainty import spread
 
-        return {} if not available() else spreads(self.workload, self.targets, self.catalogue, discount=self.discount, today=self.today)
+        return {name: spread(total) for name, total in self._totals.items()}
+
+    @cached_property
+    def odds(self) -> Mapping[str, float]:
+        """In which share of the samples each target that can do everything is the cheapest of these; none without NumPy."""
+        from mlport.costs.uncertainty import odds
+
+        whole = {each.target: self._totals[each.target] for each in self.standings if each.complete and each.target in self._totals}
+        return odds(whole) if whole else {}
 
     @cached_property
     def tornado(self) -> Mapping[str, Sequence[Effect]]:
@@ -177,6 +209,7 @@ class Comparison:
             "p10": spread.p10 if spread else None,
             "p50": spread.p50 if spread else None,
             "p90": spread.p90 if spread else None,
+            "cheapest_in": self.odds.get(each.target),
             "per_useful_hour": plain(each.per_useful_hour),
             "per_1k_predictions": plain(each.per_1k_predictions),
             "by_category": {name: plain(cost) for name, cost in found.by_category().items()},
@@ -209,12 +242,26 @@ def compare(
         raise SpecError("compare: no targets", hint="name some, such as local and a profile of mlport.toml")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"compare: {twice[0]!r} is named twice")
+    _require_named(workload, names, file)
     prices = catalogue or default()
     estimates = tuple(priced(workload, at, prices, discount=discount) for at in places)
     if len({found.currency for found in estimates}) > 1:
         said = ", ".join(f"{found.target} in {found.currency}" for found in estimates)
         raise SpecError(f"compare: amounts in different currencies: {said}", hint="give the price book one currency and dated rates")
     return Comparison(workload, places, estimates, prices, discount, datetime.now(UTC).date())
+
+
+def _require_named(workload: Workload, names: Sequence[str], file: Path | None) -> None:
+    """What is said of a target is of one that there is: of a misspelt one it would be silent."""
+    told = [(f"scores.{name}", name) for name in workload.scores]
+    told += [(f"items.{part.name}.targets", name) for part in workload.parts() if isinstance(part, Item) for name in part.targets]
+    known = [*names, *workload.targets, *pricing.names()]
+    if strange := [(place, name) for place, name in told if name not in known]:
+        path = file or find_file()
+        known += read_file(path).profiles if path is not None else ()
+        for place, name in strange:
+            if name not in known:
+                raise SpecError(f"{place}: there is no target {name!r}", hint=nearest(name, sorted(set(known))))
 
 
 def _standing(workload: Workload, found: Estimate) -> Standing:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from mlport.costs.arithmetic import Number
 from mlport.costs.catalogue import nearest
 from mlport.costs.facts import Fact
-from mlport.costs.formulas import HOURS_A_MONTH, billed, interruptions, replicas, spot_hours
+from mlport.costs.formulas import billed, interruptions, replicas, spot_hours
+from mlport.costs.offers import described as machine_words
+from mlport.costs.offers import kinds, order, satisfies, shortage
+from mlport.costs.offers import machine as machine_of
 from mlport.costs.quote import Quote
 from mlport.costs.records import Category, Line, Refusal
 from mlport.costs.workload import Batch, Serving, Sweep, Training
@@ -73,12 +76,13 @@ def serving(quote: Quote, part: Serving, *, least: int | None = None) -> Hours:
     """Replica hours of a month of demand, times the months. `least`: the fewest replicas that the place runs."""
     rates, counts = hourly(quote, part), running(quote, part, least)
     latency = service_time(quote, part)
-    hours = sum(counts[1:], start=counts[0]) * HOURS_A_MONTH / len(rates) * quote.months
-    asked = sum(rates[1:], start=rates[0]) / len(rates) * 3600 * HOURS_A_MONTH * quote.months
+    up = hours_up(quote, part)
+    hours = sum(counts[1:], start=counts[0]) * up / len(rates) * quote.months
+    asked = sum(rates[1:], start=rates[0]) / len(rates) * 3600 * up * quote.months
     quote.achieved(part, predictions=asked, machine_hours=hours)
     aimed = f"{shown(latency)} s / ({part.concurrency} at once x {part.target_utilization:g})"
     over = f"each of {len(rates)} hours" if len(rates) > 1 else "all hours"
-    text = f"replicas = ceil(requests/s x {aimed}), {max(part.min_replicas, least or 0)} to {part.max_replicas}, {over} of {HOURS_A_MONTH} h a month"
+    text = f"replicas = ceil(requests/s x {aimed}), {max(part.min_replicas, least or 0)} to {part.max_replicas}, {over} of {shown(up)} h a month"
     return Hours(hours, hours, text)
 
 
@@ -95,16 +99,25 @@ def service_time(quote: Quote, part: Serving) -> Number:
     return quote.number(part.latency_ms) / 1000 / quote.math.number(quote.settings.speed)
 
 
+def hours_up(quote: Quote, part: Serving) -> Number:
+    """Hours a month that an endpoint is up."""
+    return quote.hours_a_month if part.hours is None else quote.number(part.hours)
+
+
 def hourly(quote: Quote, part: Serving) -> Sequence[Number]:
     """Requests a second in each hour of the demand's day or week; one where it is always the same."""
     demand = part.requests_per_second
+    if demand is None:
+        return [quote.number(part.requests) / 3600 / quote.math.most(hours_up(quote, part), quote.math.number("1e-9"))]
     return [quote.number(rate) for rate in demand] if isinstance(demand, tuple) else [quote.number(demand)]
 
 
 def requests(quote: Quote, part: Serving) -> Number:
     """Requests a month."""
+    if part.requests is not None:
+        return quote.number(part.requests)
     rates = hourly(quote, part)
-    return sum(rates[1:], start=rates[0]) / len(rates) * 3600 * HOURS_A_MONTH
+    return sum(rates[1:], start=rates[0]) / len(rates) * 3600 * hours_up(quote, part)
 
 
 def spot_factor(quote: Quote, part: Training, rate: Number) -> Number:
@@ -142,6 +155,7 @@ def _of_runs(
     granularity: float,
     least: float,
 ) -> Hours:
+    quote.facts["billed"] = (granularity, least)
     minutes, count = quote.number(warm_up), quote.number(runs)
     whole = billed(quote.math, work + minutes / 60, granularity, least)
     if warm_up:
@@ -178,10 +192,18 @@ class Rented:
         fact = None if self.unknown else self.fact
         return quote.line(part, category, what, self.hours.billed, "hour", fact, self.hours.formula, unknown=self.unknown)
 
-    def disk(self, quote: Quote, part: Work | Serving, category: Category, gib: float, fact: Fact | None, what: str) -> Line:
+    def disk(self, quote: Quote, part: Work | Serving, category: Category, gib: Number, fact: Fact | None, what: str) -> Line:
         """The line of a disk of `gib` a machine, billed by GiB-month for as long as the machine is."""
-        quantity = self.hours.billed * quote.math.number(gib) / HOURS_A_MONTH
-        return quote.line(part, category, what, quantity, "gib_month", fact, f"{gib:g} GiB x machine hours / {HOURS_A_MONTH}")
+        quantity = self.hours.billed * quote.math.number(gib) / quote.hours_a_month
+        return quote.line(
+            part,
+            category,
+            what,
+            quantity,
+            "gib_month",
+            fact,
+            f"{shown(quote.math.number(gib))} GiB x machine hours / {shown(quote.hours_a_month)}",
+        )
 
 
 def offered(quote: Quote, part: Work | Serving, prices: str, purchase: str, service: str = "compute") -> Sequence[Fact]:
@@ -191,12 +213,18 @@ def offered(quote: Quote, part: Work | Serving, prices: str, purchase: str, serv
     """
     found, name = quote.catalogue.list(prices), quote.machine(part)
     if not name:
-        return found.offers(part.compute, quote.region, purchase, service)
-    here = [fact for fact in found.of(service, quote.region) if fact.sku == name]
+        return found.offers(part.compute, quote.region, purchase, service, _work_of(part))
+    here = [fact for fact in found.of(service, quote.region) if name in (fact.sku, machine_of(fact))]
     if not here:
         known = sorted({fact.sku for fact in found.of(service, quote.region)})
         raise SpecError(f"machines: no price of {name!r} is known in {quote.region}", hint=nearest(name, known))
-    return [fact for fact in here if fact.purchase == purchase]
+    fitting = [fact for fact in here if satisfies(fact, part.compute)] or [fact for fact in here if fact.sku == name]
+    return [fact for fact in fitting if fact.purchase == purchase]
+
+
+def _work_of(part: Work | Serving) -> str:
+    """What price lists that exclude machines from some work call it: whatever ends runs as training does."""
+    return "" if isinstance(part, Serving) else "training"
 
 
 def timed(quote: Quote, part: Work, *, granularity: float, least: float = 0, extra_nodes: int = 0, rate: Number | None = None) -> Hours:
@@ -223,6 +251,8 @@ def rent(
 ) -> Rented | Refusal:
     """The cheapest machine of a price list for work that ends, on spot where that is asked for and cheaper with its interruptions.
 
+    It is the cheapest by the hour, which is all that a plan of the same Compute knows of it.
+
     Args:
         surcharge: what an hour of the machine costs beside its own price, for the choice (DBU).
         share: the share of such machines that are interrupted within a month, None where nobody published it.
@@ -241,17 +271,17 @@ def rent(
     offers = [fact for fact in offered(quote, part, prices, "on_demand") if allowed(fact)]
     if not offers:
         return nothing(quote, part, prices)
-    best = min(offers, key=lambda fact: (hourly_price(fact), fact.vcpus, fact.memory_gib, fact.sku))
+    best = min(offers, key=order(hourly_price))
     if not part.compute.spot:
         return Rented(best, hours_on(best, "on_demand"))
     spot = [fact for fact in offered(quote, part, prices, interruptible) if allowed(fact)]
     if not spot:
         unknown = f"no spot price of {best.sku} in {quote.region} is known; on demand an hour is {best.price:f}"
         return Rented(best, hours_on(best, "spot"), unknown)
-    tried = [(_middle(hours.billed * hourly_price(fact)), fact, hours) for fact in spot for hours in (hours_on(fact, "spot"),)]
-    cost, fact, _ = min(tried, key=lambda entry: (entry[0], entry[1].sku))
+    fact = min(spot, key=order(hourly_price))
+    cost = quote.math.middle(hours_on(fact, "spot").billed * hourly_price(fact))
     regular = hours_on(best, "on_demand")
-    if _middle(regular.billed * hourly_price(best)) <= cost:
+    if quote.math.middle(regular.billed * hourly_price(best)) <= cost:
         quote.assume(f"{part.name}: on demand, for spot with its interruptions is not cheaper")
         return Rented(best, regular)
     return Rented(fact, hours_on(fact, "spot"))  # said last, so that the part's machine hours are those of the chosen machine
@@ -269,19 +299,26 @@ def host(quote: Quote, part: Serving, prices: str, *, least: int | None = None, 
     return Rented(regular[0], serving(quote, part, least=least), unknown)
 
 
+def without_disk(quote: Quote, part: Work | Serving) -> None:
+    """Say that a disk which is asked for is not counted, where none can be chosen."""
+    if part.compute.disk_gib:
+        quote.assume(f"{part.name}: no disk of {part.compute.disk_gib:g} GiB is counted, for machines come with theirs here")
+
+
 def nothing(quote: Quote, part: Work | Serving, prices: str) -> Refusal:
-    """What to say where no machine satisfies a Compute: what was asked, and which GPUs there are."""
-    compute = part.compute
+    """What to say where no machine satisfies a Compute: what was asked, which GPUs there are, and what comes nearest."""
+    compute, here = part.compute, quote.catalogue.list(prices).machines(quote.region, _work_of(part))
     asked = f"{compute.cpus:g} vCPU, {compute.memory_gib:g} GiB" + (f", {compute.gpus} x {compute.gpu or 'GPU'}" if compute.gpus else "")
-    kinds = sorted({fact.gpu for fact in quote.catalogue.list(prices).of("compute", quote.region) if fact.gpu})
-    known = f"; GPUs with a price there: {', '.join(kinds) or 'none'}" if compute.gpus else ""
-    return Refusal(part.name, f"no machine with {asked} has a price in {quote.region}{known}")
+    known = f"; GPUs with a price there: {kinds(here)}" if compute.gpus else ""
+    found = shortage((fact for fact in here if fact.purchase == "on_demand"), compute)
+    near = f"; the nearest by {found[0]} is {machine_words(found[1])}" if found and found[0] != "gpu" else ""
+    return Refusal(part.name, f"no machine with {asked} has a price in {quote.region}{known}{near}")
 
 
 def described(fact: Fact) -> str:
-    """A machine in words."""
-    gpus = f", {fact.gpus} {fact.gpu}" if fact.gpus else ""
-    return f"{fact.sku} ({fact.vcpus:g} vCPU, {fact.memory_gib:g} GiB{gpus}), {fact.purchase.replace('_', ' ')}"
+    """A machine in words, and how it is paid."""
+    paid = fact.purchase.replace("_", " ")
+    return f"{machine_words(fact) if fact.vcpus else fact.sku}, {paid}"
 
 
 def _middle(value: Number) -> float:

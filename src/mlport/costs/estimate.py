@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from mlport import tables
+from mlport.costs import items
 from mlport.costs.arithmetic import EXACT, Arithmetic, Number
-from mlport.costs.catalogue import Catalogue, default
+from mlport.costs.catalogue import Catalogue, default, nearest
 from mlport.costs.pricing import PricesTogether, Pricing, Settings, load, names
-from mlport.costs.quote import Discount, Quote, Settles
+from mlport.costs.quote import Discount, Quote, Settles, supplied
 from mlport.costs.records import Estimate, Line, Refusal
+from mlport.costs.workload import Item
 from mlport.errors import SpecError
+from mlport.fields import dotted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +51,11 @@ def target(workload: Workload, name: str, *, file: Path | None = None) -> Target
     pricing = load(provider)
     shared = workload.targets.get(provider, {}) if provider != name else {}
     fields = {**{key: value for key, value in shared.items() if key != "provider"}, **found, **told}
-    return Target(name, pricing, pricing.settings.model_validate(fields))
+    settings = tables.checked(fields, pricing.settings, lambda place: dotted(("targets", name, *place)))
+    parts = [part.name for part in workload.parts()]
+    if strange := next((part for part in settings.machines if part not in ("*", *parts)), None):
+        raise SpecError(f"targets.{name}.machines.{strange}: the workload has no such part", hint=nearest(strange, ["*", *parts]))
+    return Target(name, pricing, settings)
 
 
 def estimate(
@@ -77,17 +85,18 @@ def priced(
     samples: Mapping[int, Number] | None = None,
     discount: Discount | None = None,
     factor: Callable[[Fact], Number] | None = None,
-    months: Number | None = None,
 ) -> Estimate:
-    """The estimate under any arithmetic: one number a line, or one a sample. `months` stands for the workload's, one a sample."""
-    region = at.pricing.place(at.settings, catalogue)
-    horizon = math.number(workload.months) if months is None else months
-    quote = Quote(catalogue, at.settings, region, horizon, math, samples or {}, factor=factor)
+    """The estimate under any arithmetic: one number a line, or one a sample."""
+    prices = supplied(catalogue, discount)
+    region = at.pricing.place(at.settings, prices)
+    horizon = math.number(workload.months)
+    quote = Quote(prices, at.settings, region, horizon, math, samples or {}, factor=factor)
+    quote.hours_a_month = math.number(workload.hours_a_month)
     if discount is not None:
         quote.discount = discount
     lines: list[Line] = []
     refused: list[Refusal] = []
-    for found in _found(workload, at.pricing, quote):
+    for found in _found(workload, at, quote):
         (lines if isinstance(found, Line) else refused).append(found)  # type: ignore[arg-type]
     currencies = {line.price.currency for line in lines if line.price is not None} or {"USD"}
     if len(currencies) > 1 and not isinstance(discount, Settles):
@@ -106,17 +115,22 @@ def priced(
         assumptions=tuple(quote.assumed),
         warnings=tuple(_warnings(lines)),
         facts=quote.facts,
+        hours=quote.months * quote.hours_a_month,
     )
     return discount.applied(before, math) if isinstance(discount, Settles) else before
 
 
-def _found(workload: Workload, pricing: Pricing, quote: Quote) -> Iterator[Line | Refusal]:
+def _found(workload: Workload, at: Target, quote: Quote) -> Iterator[Line | Refusal]:
     """The lines of all parts."""
-    if isinstance(pricing, PricesTogether):
-        yield from pricing.price_all(list(workload.parts()), quote)
-        return
+    parts = [part for part in workload.parts() if not isinstance(part, Item)]
+    if isinstance(at.pricing, PricesTogether):
+        yield from at.pricing.price_all(parts, quote)
+    else:
+        for part in parts:
+            yield from at.pricing.price(part, quote)
     for part in workload.parts():
-        yield from pricing.price(part, quote)
+        if isinstance(part, Item):
+            yield from items.lines(part, quote, at.name)
 
 
 def _warnings(lines: list[Line]) -> list[str]:

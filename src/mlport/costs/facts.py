@@ -6,12 +6,12 @@ mlport.costs.facts FOLDER` makes of them, the same bytes for the same facts.
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +24,8 @@ SNAPSHOT = Path(__file__).parent / "snapshot"
 class Fact(NamedTuple):
     """One row.
 
-    `service` is what is priced: `compute` (machines), `storage`, `egress`, `logging`, ... `region` `*` or `global` holds
-    everywhere. `tier_from` is the quantity a month from which the price holds. `price` is in `currency` for one `unit`;
+    `service` is what is priced: `compute` (machines), `storage`, `egress`, `logging`, ...; an `exclusion` says that a machine is
+    not chosen for the work that its `purchase` names. `region` `*` or `global` holds everywhere. `tier_from` is the quantity a month from which the price holds. `price` is in `currency` for one `unit`;
     `derived_from` says how it was computed where the source has no such number. The last five describe a machine.
     """
 
@@ -54,6 +54,8 @@ _MACHINE = ("sku", "vcpus", "memory_gib", "gpu", "gpus", "gpu_memory_gib")
 
 def read(path: Path) -> Iterator[Fact]:
     """The facts of a CSV file. Raises SpecError with file, line and column."""
+    import csv
+
     with path.open(encoding="utf-8", newline="") as stream:
         rows = csv.DictReader(stream)
         if tuple(rows.fieldnames or ()) != COLUMNS:
@@ -64,6 +66,8 @@ def read(path: Path) -> Iterator[Fact]:
 
 def write(path: Path, facts: Iterable[Fact]) -> None:
     """Facts as a CSV file, in order."""
+    import csv
+
     with path.open("w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(COLUMNS)
@@ -137,25 +141,49 @@ def pack(facts: Sequence[Fact], version: str) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
+class Packed:
+    """A packed price list: its facts are made when asked for, so that who needs one region pays for no other."""
+
+    def __init__(self, text: str) -> None:
+        """Raises SpecError if it is of a format that this mlport does not read."""
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise SpecError(
+                f"prices of format {document['format']}, and this mlport reads {FORMAT}", hint="upgrade mlport, or refresh the prices"
+            )
+        self.version: str = document["version"]
+        self._provider, self._words, self._machines = document["provider"], document["words"], document["machines"]
+        self._rows: list[list[Any]] = document["rows"]
+        self._places: dict[tuple[int, int], list[list[Any]]] = {}
+        for row in self._rows:
+            self._places.setdefault((row[1], row[2]), []).append(row)
+
+    @property
+    def places(self) -> Mapping[tuple[str, str], Sequence[list[Any]]]:
+        """The packed rows of each service in each region."""
+        return {(self._words[service], self._words[region]): rows for (service, region), rows in self._places.items()}
+
+    def facts(self, rows: Iterable[list[Any]] | None = None) -> list[Fact]:
+        """The facts of some rows, of all if not given."""
+        words, machines, provider = self._words, self._machines, self._provider
+        return [
+            Fact(
+                provider, words[service], machines[machine][0], words[region], words[purchase], words[unit], Decimal(tier),
+                Decimal(price), words[currency], _day(words[as_of]), words[source], words[derived], *machines[machine][1:],
+            )
+            for machine, service, region, purchase, unit, currency, tier, price, as_of, source, derived in (
+                self._rows if rows is None else rows
+            )
+        ]  # fmt: skip
+
+
+_day = cache(date.fromisoformat)
+
+
 def unpack(text: str) -> tuple[str, list[Fact]]:
     """The version and the facts of a packed price list."""
-    document = json.loads(text)
-    if document["format"] != FORMAT:
-        raise SpecError(
-            f"prices of format {document['format']}, and this mlport reads {FORMAT}", hint="upgrade mlport, or refresh the prices"
-        )
-    words, machines, provider = document["words"], document["machines"], document["provider"]
-    days = {word: date.fromisoformat(word) for word in {words[row[8]] for row in document["rows"]}}
-    found = []
-    for machine, service, region, purchase, unit, currency, tier, price, as_of, source, derived in document["rows"]:
-        sku, *about = machines[machine]
-        found.append(
-            Fact(
-                provider, words[service], sku, words[region], words[purchase], words[unit], Decimal(tier), Decimal(price),
-                words[currency], days[words[as_of]], words[source], words[derived], *about,
-            )
-        )  # fmt: skip
-    return document["version"], found
+    packed = Packed(text)
+    return packed.version, packed.facts()
 
 
 def build(folder: Path, into: Path) -> list[Path]:

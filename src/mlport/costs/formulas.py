@@ -12,17 +12,21 @@ from mlport.costs.arithmetic import Arithmetic, Number
 
 HOURS_A_MONTH = 730
 HOURS_A_YEAR = 8760
+INEXACT = "0.01"
+"""Seconds by which hours with six digits after the point may be off, and more."""
 
 
 def billed(math: Arithmetic, hours: Number, granularity: float = 1.0, least: float = 0.0) -> Number:
     """Hours as billed: rounded up to `granularity` seconds, and at least `least` seconds; nothing for nothing.
+
+    10 ms above a step are not billed as another one: hours of six digits, such as 0.116667 for 7 minutes, are that inexact.
 
     >>> from mlport.costs.arithmetic import EXACT
     >>> round(billed(EXACT, EXACT.number("0.0101"), granularity=60) * 60, 6)  # minutes
     Decimal('1.000000')
     """
     step = math.number(granularity)
-    seconds = math.ceil(hours * 3600 / step) * step
+    seconds = math.most(math.ceil((hours * 3600 - math.number(INEXACT)) / step), math.number(1)) * step
     return math.where(hours > 0, math.most(seconds, math.number(least)), math.number(0)) / 3600
 
 
@@ -40,11 +44,9 @@ def spot_hours(math: Arithmetic, rate: Number, every: Number, writing: Number, r
     return math.where(rate > 0, whole, (every + writing) / every)
 
 
-def interruptions(math: Arithmetic, monthly_fraction: float) -> Number:
+def interruptions(math: Arithmetic, monthly_fraction: Number) -> Number:
     """Interruptions an hour from the share of instances interrupted within a month: -ln(1 - f) / 730."""
-    from math import log1p
-
-    return math.number(-log1p(-monthly_fraction) / HOURS_A_MONTH)
+    return -math.log(1 - math.number(monthly_fraction)) / HOURS_A_MONTH
 
 
 def replicas(

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import Field
@@ -16,14 +14,17 @@ from pydantic import Field
 from mlport.costs.catalogue import nearest
 from mlport.errors import SpecError
 from mlport.fields import Spec
+from mlport.plugins import installed
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
     from urllib.parse import SplitResult
 
     from mlport.costs.catalogue import Catalogue
     from mlport.costs.quote import Quote
     from mlport.costs.records import Line, Refusal
     from mlport.costs.workload import Criterion, Part
+    from mlport.spi import Plan
 
 GROUP = "mlport.pricing"
 
@@ -82,6 +83,17 @@ def notes(pricing: Pricing) -> Mapping[Criterion, Note]:
 
 
 @runtime_checkable
+class PricesWork(Protocol):
+    """A pricing that can say more of one job or deployment than its profile says."""
+
+    def settings_for(self, config: Any, plan: Plan) -> Mapping[str, Any]:
+        """Those of `settings_of` with what was planned, such as the machine that was chosen.
+
+        Raises SpecError with the reason where such work has no price of its own.
+        """
+
+
+@runtime_checkable
 class PricesTogether(Protocol):
     """A pricing whose lines depend on all parts at once, since they share what is paid for, such as machines of one's own."""
 
@@ -89,9 +101,8 @@ class PricesTogether(Protocol):
         """The lines of all parts; takes the place of `price` for each."""
 
 
-@cache
-def _found() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _found() -> Mapping[str, EntryPoint]:
+    return installed(GROUP)
 
 
 def names() -> list[str]:

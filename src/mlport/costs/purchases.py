@@ -15,9 +15,9 @@ from mlport.costs.arithmetic import EXACT
 from mlport.costs.catalogue import price_of
 from mlport.costs.demand import running
 from mlport.costs.estimate import Target, priced
-from mlport.costs.formulas import HOURS_A_MONTH, committed
+from mlport.costs.formulas import committed
 from mlport.costs.pricing import PricesTogether
-from mlport.costs.quote import Quote, Settles
+from mlport.costs.quote import Quote, Settles, supplied
 from mlport.costs.records import Estimate, Line
 from mlport.costs.workload import Batch, Part, Serving, Sweep, Training
 
@@ -55,11 +55,24 @@ class Purchases:
 
 
 def purchases(workload: Workload, at: Target, catalogue: Catalogue, discount: Discount | None = None) -> list[Purchases]:
-    """The ways to pay for each part that runs on machines; none where machines are one's own and the parts share them."""
+    """The ways to pay for each part that runs on machines; none where machines are one's own and the parts share them.
+
+    A price book's discounts, currency and taxes count, its commitments do not: they are of all parts together.
+    """
     if isinstance(at.pricing, PricesTogether):
         return []
+    discount = _of_one_part(discount)
+    catalogue = supplied(catalogue, discount)
     parts = [part for part in workload.parts() if isinstance(part, Training | Sweep | Batch | Serving)]
     return [Purchases(at.name, part.name, tuple(_options(workload, part, at, catalogue, discount))) for part in parts]
+
+
+def _of_one_part(discount: Discount | None) -> Discount | None:
+    if discount is None:
+        return None
+    from mlport.costs.book import PriceBook
+
+    return discount.without_commitments() if isinstance(discount, PriceBook) else discount
 
 
 def _options(workload: Workload, part: Part, at: Target, catalogue: Catalogue, discount: Discount | None) -> list[Option]:
@@ -130,7 +143,7 @@ def _reserved(
     if rate is None:
         return None, f"no price of {fact.sku} reserved for {RESERVED[purchase]} is known in {fact.region}"
     assert line.price is not None  # noqa: S101 - a line without a price stands on no fact
-    month = HOURS_A_MONTH * EXACT.number(workload.months)
+    month = EXACT.number(workload.hours_a_month) * EXACT.number(workload.months)
     profile = _profile(workload, part, at, catalogue, line.quantity / month)
     costs = {}
     for machines in sorted(
@@ -139,7 +152,7 @@ def _reserved(
         hourly = [committed(EXACT, used, machines, rate.price, line.price.value) for used in profile]
         costs[machines] = sum(hourly, start=Decimal(0)) / len(hourly) * month
     machines = min(costs, key=lambda count: (costs[count], count))
-    words = f"{machines:f} x {rate.sku} for {RESERVED[purchase]} at {rate.price:f} an hour, {HOURS_A_MONTH} h a month, the rest on demand"
+    words = f"{machines:f} x {rate.sku} for {RESERVED[purchase]} at {rate.price:f} an hour, {workload.hours_a_month:g} h a month, the rest on demand"
     reserved = replace(line, quantity=machines * month, price=price_of(rate), amount=costs[machines], formula=words)
     return replace(regular, lines=[reserved if each is line else each for each in regular.lines]), words
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mlport.costs.arithmetic import EXACT, Arithmetic, Number
 from mlport.costs.catalogue import Catalogue, price_of
-from mlport.costs.formulas import tiered
+from mlport.costs.formulas import HOURS_A_MONTH, tiered
 from mlport.costs.records import Category, Gain, Line, Price
 from mlport.costs.workload import Uncertain
 
@@ -28,6 +28,18 @@ class Settles(Protocol):
     """A discount that has a word on the whole estimate, too: commitments, currency, taxes."""
 
     def applied(self, estimate: Estimate, math: Arithmetic) -> Estimate: ...
+
+
+@runtime_checkable
+class Supplies(Protocol):
+    """A discount that has prices of its own, too, which lists lack."""
+
+    def supplied(self, catalogue: Catalogue) -> Catalogue: ...
+
+
+def supplied(catalogue: Catalogue, discount: Discount | None) -> Catalogue:
+    """The catalogue with the prices that a price book adds to it."""
+    return discount.supplied(catalogue) if isinstance(discount, Supplies) else catalogue
 
 
 @dataclass(slots=True)
@@ -52,6 +64,7 @@ class Quote:
     gained: dict[str, Gain] = field(default_factory=dict)
     left_out: dict[str, None] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    hours_a_month: Number = HOURS_A_MONTH
 
     # ---------------------------------------------------------------- numbers
 

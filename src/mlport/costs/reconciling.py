@@ -7,7 +7,6 @@ any textbook of management accounting). Pure; the bill is read once and never he
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -15,14 +14,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from mlport import tables
 from mlport.costs.arithmetic import EXACT
 from mlport.costs.bills import SUMS, Charge, Cost
 from mlport.costs.catalogue import ANYWHERE
 from mlport.costs.records import CENT, plain
 from mlport.errors import SpecError
-from mlport.fields import describe_problems
 
 if TYPE_CHECKING:
     from mlport.costs.records import Estimate, Line
@@ -119,14 +118,7 @@ class _Matches(BaseModel):
 
 def matches(path: Path) -> tuple[Match, ...]:
     """The `[[match]]` tables of a TOML file. Raises SpecError."""
-    try:
-        return _Matches.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).match
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise SpecError(f"{path}: {describe_problems(error, _Matches)}", hint='[[match]] part = "data", service = "*Storage*"') from error
+    return tables.load(path, _Matches, hint='[[match]] part = "data", service = "*Storage*"').match
 
 
 # ---------------------------------------------------------------- results

@@ -129,6 +129,8 @@ class Estimate:
     gains: Mapping[str, Gain] = field(default_factory=dict)
     """By part."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    hours: Number = 0
+    """Of the horizon: the months' hours."""
 
     @property
     def total(self) -> Number:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlport.costs import report_charts as charts
 from mlport.costs.records import Price
 from mlport.costs.uncertainty import assumption
-from mlport.costs.words import WAYS, answered, missing, money, months, small, whole
+from mlport.costs.words import NEVER, WAYS, briefly, missing, money, months, small, whole, why_not
 from mlport.reports.blocks import Amount, Block, Cell, Fold, Page, Points, Section, Side, Table, Text
 
 if TYPE_CHECKING:
@@ -19,6 +19,38 @@ if TYPE_CHECKING:
     from mlport.costs.workload import Part
 
 UNITS = {"gib": "GiB", "kb": "kB", "cpus": "CPUs", "gpus": "GPUs", "gpu": "GPU"}
+PHRASES = {
+    "compute": "{}",
+    "cpus": "{} CPUs",
+    "memory_gib": "{} GiB of memory",
+    "gpus": "{} GPUs",
+    "gpu": "of kind {}",
+    "nodes": "{} nodes",
+    "disk_gib": "{} GiB of disk",
+    "hours": "{} hours",
+    "runs": "{} runs a month",
+    "trials": "{} trials",
+    "parallel": "{} at a time",
+    "retries": "a share of {} run again",
+    "warm_up": "{} minutes of warm-up",
+    "rows": "{} rows",
+    "rows_per_second": "{} rows a second",
+    "requests": "{} requests a month",
+    "requests_per_second": "{} requests a second",
+    "latency_ms": "{} ms a request",
+    "concurrency": "{} requests at once in a replica",
+    "min_replicas": "at least {} replicas",
+    "max_replicas": "at most {} replicas",
+    "request_kb": "{} kB a request",
+    "response_kb": "{} kB an answer",
+    "gib": "{} GiB",
+    "writes": "{} writes",
+    "reads": "{} reads",
+    "kind": "{}",
+    "to": "to the {}",
+}
+"""Fields with their values in words; others are told by their names."""
+FLAGS = {"spot": "on spot", "serverless": "serverless"}
 READING = (
     "Unknown is never zero: what nobody said the price of is named, and a total with such a line is “at least”.",
     "Free is only what a source says is free.",
@@ -83,9 +115,12 @@ def _sentences(found: Comparison) -> Iterator[str]:
     rented = next((each.target for each in complete if not _is_own(found, each.target)), None)
     for answer in found.break_even:
         if answer.cloud == rented:
-            after = answered(answer.months, "months")
-            said = after if answer.months.value is None else f"earned back after {after} months"
-            yield f"Own machines ({answer.own}) against renting at {answer.cloud}: {said}."
+            after = briefly(answer.months, "months")
+            if answer.months.value is not None:
+                yield f"Own machines ({answer.own}) are earned back against renting at {answer.cloud} after {after} months."
+            else:
+                reason = answer.months.reason.removeprefix(NEVER)
+                yield f"Own machines ({answer.own}) against renting at {answer.cloud}: {after} earned back; {reason}."
     if warned := [estimate.target for estimate in found.estimates if estimate.warnings]:
         yield f"To be looked at, such as old prices: {', '.join(warned)} (under Assumptions and warnings)."
 
@@ -120,7 +155,18 @@ def _workload(found: Comparison) -> Iterator[Block]:
 def described(part: Part) -> str:
     """What was said of a part, in words."""
     told = {name: getattr(part, name) for name in type(part).model_fields if name in part.model_fields_set and name != "name"}
-    return "; ".join(f"{_name(name)} {_value(value)}" for name, value in told.items())
+    return "; ".join(_phrase(name, value) for name, value in told.items())
+
+
+def _phrase(name: str, value: Any) -> str:
+    """One field with its value.
+
+    >>> _phrase("memory_gib", 16.0), _phrase("spot", True), _phrase("tier", "premium")
+    ('16 GiB of memory', 'on spot', 'tier premium')
+    """
+    if isinstance(value, bool):
+        return f"{'' if value else 'not '}{FLAGS.get(name, _name(name))}"
+    return PHRASES.get(name, f"{_name(name)} {{}}").format(_value(value))
 
 
 def _name(field: str) -> str:
@@ -141,7 +187,7 @@ def _value(value: Any) -> str:
         case Uncertain():
             return f"{_number(value.low)} to {_number(value.high)}, most likely {_number(value.mid)}"
         case Spec():
-            return ", ".join(f"{_name(name)} {_value(getattr(value, name))}" for name in sorted(value.model_fields_set))
+            return ", ".join(_phrase(name, getattr(value, name)) for name in type(value).model_fields if name in value.model_fields_set)
         case tuple():
             return f"by the hour: {len(value)} values from {_number(min(value))} to {_number(max(value))}, mean {_number(sum(value) / len(value))}"
         case bool():
@@ -168,15 +214,15 @@ def _break_even(found: Comparison) -> Iterator[Block]:
         return
     yield from charts.against_hours(found)
     rows: list[list[Cell]] = [
-        [each.own, each.cloud, *(_answer(getattr(each, name), name) for name in ("hours", "months", "utilization"))]
+        [each.own, each.cloud, *(_answer(getattr(each, name), name) for name in ("hours", "months", "utilization")), why_not(each) or None]
         for each in found.break_even
     ]
-    columns = ["own", "rented", "hours to earn it back", "months to earn it back", "pays from a utilization of"]
-    yield Table("When own machines pay", columns, rows, stack=True)
+    columns = ["own", "rented", "hours to earn it back", "months to earn it back", "pays from a utilization of", "why not"]
+    yield Table("When own machines pay", columns, rows, frozenset(columns[2:5]), stack=True)
 
 
 def _answer(answer: Answer, name: str) -> Amount:
-    return Amount(answer.value, answered(answer, name))
+    return Amount(answer.value, briefly(answer, name))
 
 
 def _sensitivity(found: Comparison) -> Iterator[Block]:

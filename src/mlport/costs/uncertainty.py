@@ -7,7 +7,7 @@ prices a target at all samples, and all targets are priced at the same samples, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,34 @@ def spreads(
     today: date | None = None,
 ) -> dict[str, Spread]:
     """P10, P50 and P90 of each target's total; of what has a price, where not all has."""
+    return {name: spread(total) for name, total in totals(workload, targets, catalogue, discount=discount, today=today).items()}
+
+
+def spread(total: Array) -> Spread:
+    """P10, P50 and P90 of samples."""
+    import numpy as np
+
+    return Spread(*(float(value) for value in np.percentile(total, [10, 50, 90])))
+
+
+def odds(found: Mapping[str, Array]) -> dict[str, float]:
+    """In which share of the samples each is the cheapest."""
+    import numpy as np
+
+    names = sorted(found)
+    best = np.argmin(np.stack(np.broadcast_arrays(*(np.atleast_1d(found[name]) for name in names))), axis=0)
+    return {name: float(np.mean(best == at)) for at, name in enumerate(names)}
+
+
+def totals(
+    workload: Workload,
+    targets: Sequence[Target],
+    catalogue: Catalogue,
+    *,
+    discount: Discount | None = None,
+    today: date | None = None,
+) -> dict[str, Array]:
+    """Each target's total in each sample."""
     math = Sampled()
     import numpy as np
 
@@ -114,11 +142,7 @@ def spreads(
         return moved[name]
 
     factor = _factor(workload, move, today)
-    found = {}
-    for at in targets:
-        total = priced(workload, at, catalogue, math=math, samples=samples, discount=discount, factor=factor).total
-        found[at.name] = Spread(*(float(value) for value in np.percentile(total, [10, 50, 90])))
-    return found
+    return {at.name: priced(workload, at, catalogue, math=math, samples=samples, discount=discount, factor=factor).total for at in targets}
 
 
 def tornado(

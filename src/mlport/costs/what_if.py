@@ -1,33 +1,41 @@
 """What if: one field of a workload over many values, at several targets.
 
-A quantity takes all its values in one pass of the sampled arithmetic, split only where another machine becomes the best. Other
-fields are priced value by value; where neighbours give the very same bill, what lies between them is not priced again, for a machine
-that is the cheapest for less and for more is so in between.
+A number takes all its values in one pass of the sampled arithmetic: an array stands where the workload has the number. Where a rule
+asks what is not the same for all of them, such as which machine is the best, the values are split until it is. Other fields, and rules
+that cannot work with an array, are priced value by value; where neighbours give the very same bill, what lies between them is not priced
+again, for a machine that is the cheapest for less and for more is so in between.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from mlport.costs.arithmetic import Sampled
+from mlport.costs.arithmetic import Points
 from mlport.costs.catalogue import default, nearest
 from mlport.costs.estimate import Target, priced, target
-from mlport.costs.records import Estimate
 from mlport.costs.workload import PLACES, Uncertain, Workload
 from mlport.errors import SpecError
+from mlport.fields import parse_duration
 
 if TYPE_CHECKING:
     from mlport.costs.catalogue import Catalogue
     from mlport.costs.quote import Discount
 
-MONOTONE = {"cpus", "memory_gib", "gpus", "target_utilization", "min_replicas", "max_replicas", "concurrency"}
-"""Fields of which more never undoes what more did: equal bills at both ends mean the same bill in between."""
-MONTHS = -1  # no object has this identity
-Point = tuple[float, bool]
-"""A total, and whether it is of everything that was asked for."""
+MACHINE = {"cpus", "memory_gib", "gpus"}
+"""What a machine is chosen by. More never undoes what more did: equal bills at both ends mean the same bill in between."""
+RANGE = 3  # [low, mid, high] is one uncertain number
+Point = float | tuple[float, ...]
+"""A value as a number, or as one for each hour."""
+Total = tuple[float, bool]
+"""What all comes to, and whether it is of everything that was asked for."""
+Priced = tuple[object, Total]
+"""What a bill is made of, to compare it with another, and its total."""
+Path = Sequence[str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +79,12 @@ def what_if(
         SpecError: there is no such field, or a value is not one for it.
     """
     prices, path = catalogue or default(), located(workload, field)
-    found: dict[str, list[Point]] = {}
-    spread = _spread(workload, path, values)
-    for name in targets:
-        if spread is not None:
-            changed, mark = spread
-            found[name] = _vectorised(changed, target(changed, name), prices, discount, mark, values)
-        else:
-            found[name] = _by_value(workload, name, prices, discount, path, values)
+    change = Change(workload, path)
+    points = change.points(values)
+    if points is None and not any(map(change.touches, targets)):
+        for value in dict(zip(map(repr, values), values, strict=True)).values():
+            change.to(value)
+    found = {name: list(_at_target(change, name, prices, discount, values, points)) for name in targets}
     return WhatIf(
         field,
         tuple(values),
@@ -89,15 +95,15 @@ def what_if(
 
 def located(workload: Workload, field: str) -> list[str | int]:
     """The way to a field, from the top of the workload's table. Raises SpecError for one that is not there."""
-    first, *rest = field.split(".")
-    here = {name: at for name, at in _named(workload).items() if rest and not rest[0].isdigit()}
+    first, *rest = (int(step) if step.isdigit() else step for step in field.split("."))
+    here = {name: at for name, at in _named(workload).items() if rest and isinstance(rest[0], str)}
     if first in here:
-        return [*here[first], *rest]
+        return [*here[str(first)], *rest]
     if first not in Workload.model_fields:
         raise SpecError(
-            f"what-if: the workload has no field or part {first!r}", hint=nearest(first, [*_named(workload), *Workload.model_fields])
+            f"what-if: the workload has no field or part {first!r}", hint=nearest(str(first), [*_named(workload), *Workload.model_fields])
         )
-    return [first, *(int(step) if step.isdigit() else step for step in rest)]
+    return [first, *rest]
 
 
 def _named(workload: Workload) -> dict[str, list[str | int]]:
@@ -114,17 +120,84 @@ def _named(workload: Workload) -> dict[str, list[str | int]]:
     return found
 
 
-def changed(workload: Workload, path: Sequence[str | int], value: Any) -> Workload:
+class Change:
+    """A field of a workload that takes other values."""
+
+    def __init__(self, workload: Workload, path: Path) -> None:
+        self.workload, self.path = workload, path
+        self._table: Any = _editable(workload.model_dump(exclude_unset=True))
+        self._holder: Any = self._table
+        try:
+            for step in path[:-1]:
+                self._holder = self._holder[step] if isinstance(step, int) else self._holder.setdefault(step, {})
+            self._holder[path[-1]] = self._holder[path[-1]] if isinstance(path[-1], int) else self._holder.get(path[-1])
+        except (AttributeError, LookupError, TypeError) as error:
+            raise SpecError(f"what-if: the workload has no {'.'.join(map(str, path))}") from error
+
+    def to(self, value: Any) -> Workload:
+        """The workload with another value there. Raises SpecError."""
+        self._holder[self.path[-1]] = value
+        return Workload.model_validate(self._table)
+
+    def touches(self, name: str) -> bool:
+        """Whether a target may cost something else then."""
+        if self.path[0] in ("uncertainty", "weights", "scores", "name"):
+            return False
+        told = self.workload.targets
+        return self.path[0] != "targets" or len(self.path) < 3 or self.path[1] in (name, told.get(name, {}).get("provider", name))
+
+    def points(self, values: Sequence[Any]) -> Sequence[Point] | None:
+        """The values as numbers, or each as the numbers of its hours; None where they are none, or the field takes none.
+
+        Raises SpecError for one that the field refuses.
+        """
+        if values and all(isinstance(value, list | tuple) and len(value) == len(values[0]) != RANGE for value in values):
+            return self._profiles(values)
+        numbers = [_seconds(value) for value in values]
+        known = [number for number in numbers if number is not None and isfinite(number)]
+        if not known or len(known) < len(values):
+            return None
+        ends = [self._taken(values[known.index(end)]) for end in (min(known), max(known))]
+        if not all(isinstance(end, int | float | timedelta | Uncertain) and not isinstance(end, bool) for end in ends):
+            return None
+        whole = any(isinstance(end, int) for end in ends)
+        return None if whole and any(number % 1 for number in known) else known
+
+    def _profiles(self, values: Sequence[Sequence[Any]]) -> Sequence[Point] | None:
+        """Demands by the hour."""
+        if any(isinstance(rate, bool) or not isinstance(rate, int | float) or not isfinite(rate) for value in values for rate in value):
+            return None
+        hours = list(zip(*values, strict=True))
+        ends = [self._taken([end(rates) for rates in hours]) for end in (min, max)]
+        return [tuple(map(float, value)) for value in values] if all(isinstance(end, tuple) for end in ends) else None
+
+    def _taken(self, value: Any) -> object:
+        """What the field makes of a value."""
+        made = self.to(value)
+        if self.path[0] == "targets":
+            if len(self.path) != 3:
+                return None
+            return getattr(target(made, str(self.path[1])).settings, str(self.path[2]), None)
+        here: Any = made
+        for step in self.path:
+            here = here[step] if isinstance(step, int) else getattr(here, step, None)
+        return here
+
+    def at(self, name: str, points: Any) -> tuple[Workload, Target]:
+        """The workload and a target with an array of values there, which are known to be right."""
+        if points.ndim > 1:
+            points = tuple(points[:, hour] for hour in range(points.shape[1]))
+        if self.path[0] == "targets":
+            made = self.to(float(points[0]))
+            found = target(made, name)
+            return made, replace(found, settings=_placed(found.settings, self.path[2:], points))
+        made = _placed(self.workload, self.path, points)
+        return made, target(self.workload, name)
+
+
+def changed(workload: Workload, path: Path, value: Any) -> Workload:
     """The workload with another value at a place. Raises SpecError."""
-    table: Any = _editable(workload.model_dump(exclude_unset=True))
-    here: Any = table
-    try:
-        for step in path[:-1]:
-            here = here[step] if isinstance(step, int) else here.setdefault(step, {})
-        here[path[-1]] = value
-    except (AttributeError, LookupError, TypeError) as error:
-        raise SpecError(f"what-if: the workload has no {'.'.join(map(str, path))}") from error
-    return Workload.model_validate(table)
+    return Change(workload, path).to(value)
 
 
 def _editable(value: Any) -> Any:
@@ -134,89 +207,96 @@ def _editable(value: Any) -> Any:
     return [_editable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _spread(workload: Workload, path: Sequence[str | int], values: Sequence[Any]) -> tuple[Workload, int] | None:
-    """The workload with a quantity that stands for all values at once, and its identity; None if the field takes no quantity.
+def _placed(holder: Any, path: Path, value: Any) -> Any:
+    """A model with another value at a place, which is not checked."""
+    if not path:
+        return value
+    step, *rest = path
+    if isinstance(step, int):
+        return tuple(_placed(item, rest, value) if at == step else item for at, item in enumerate(holder))
+    return holder.model_copy(update={step: _placed(getattr(holder, step), rest, value)})
 
-    The months are one without an identity of its own: `MONTHS`.
-    """
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if path[0] == "targets" or len(numbers) != len(values) or not numbers:
+
+def _seconds(value: Any) -> float | None:
+    """A number, or the seconds of a duration; None for what is neither."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | timedelta):
         return None
-    low, high = min(numbers), max(numbers)
-    if list(path) == ["months"]:
-        changed(workload, path, low)
-        return changed(workload, path, high), MONTHS
     try:
-        made = changed(workload, path, {"low": low, "mid": (low + high) / 2, "high": high})
-    except SpecError:
-        changed(workload, path, low)
+        found = parse_duration(value) if isinstance(value, str) else value
+    except ValueError:
         return None
-    here: Any = made
-    for step in path:
-        here = here[step] if isinstance(step, int) else getattr(here, step)
-    return (made, id(here)) if isinstance(here, Uncertain) else None
+    return found.total_seconds() if isinstance(found, timedelta) else float(found)  # type: ignore[arg-type]
+
+
+def _at_target(
+    change: Change,
+    name: str,
+    catalogue: Catalogue,
+    discount: Discount | None,
+    values: Sequence[Any],
+    points: Sequence[Point] | None,
+) -> Iterable[Total]:
+    if not change.touches(name):
+        found = priced(change.workload, target(change.workload, name), catalogue, discount=discount)
+        return [(float(found.total), found.complete)] * len(values)
+    by_value = _by_value(change, name, catalogue, discount)
+    if points is not None and (change.path[-1] not in MACHINE or change.path[0] == "targets"):
+        return _vectorised(change, name, catalogue, discount, values, points, by_value)
+    if points is not None:
+        return _bisected(sorted(set(values)), by_value, values)
+    known: dict[Any, Total] = {}
+    return [known[key] if (key := repr(value)) in known else known.setdefault(key, by_value(value)[1]) for value in values]
 
 
 def _vectorised(
-    workload: Workload, at: Target, catalogue: Catalogue, discount: Discount | None, mark: int, values: Sequence[float]
-) -> list[Point]:
-    math = Sampled()
+    change: Change,
+    name: str,
+    catalogue: Catalogue,
+    discount: Discount | None,
+    values: Sequence[Any],
+    points: Sequence[Point],
+    by_value: Callable[[Any], Priced],
+) -> list[Total]:
+    """All points at once; those apart for which a rule asks for different things, or which it cannot take at once."""
     import numpy as np
 
-    order = np.argsort(np.asarray(values, dtype=float), kind="stable")
-    ordered = np.asarray(values, dtype=float)[order]
+    math = Points()
+    distinct = dict(sorted(zip(points, values, strict=True), key=lambda pair: pair[0]))
+    ordered, told = math.number(np.asarray(list(distinct))), list(distinct.values())
+    totals, complete = np.empty(len(told)), np.empty(len(told), dtype=bool)
 
-    def bill(low: int, high: int) -> Estimate:
-        points = ordered[low:high]
-        return priced(
-            workload, at, catalogue, math=math, samples={mark: points}, months=points if mark == MONTHS else None, discount=discount
-        )
-
-    totals, complete = np.empty(len(ordered)), np.empty(len(ordered), dtype=bool)
-
-    def fill(low: int, high: int, first: object, last: object) -> None:
-        if first == last or high - low == 1:
-            found = bill(low, high)
-            if high - low == 1 or _shape(found) == first:
-                totals[low:high], complete[low:high] = found.total, found.complete
+    def fill(low: int, high: int) -> None:
+        try:
+            made, at = change.at(name, ordered[low:high])
+            found = priced(made, at, catalogue, math=math, discount=discount)
+            totals[low:high], complete[low:high] = found.total, found.complete
+        except (TypeError, ValueError, AttributeError, ArithmeticError, SpecError):  # a rule asked for one number
+            if high - low == 1:
+                totals[low], complete[low] = by_value(told[low])[1]
                 return
-        middle = (low + high) // 2
-        fill(low, middle, first, _shape(bill(middle - 1, middle)))
-        fill(middle, high, _shape(bill(middle, middle + 1)), last)
+            middle = (low + high) // 2
+            fill(low, middle)
+            fill(middle, high)
 
-    fill(0, len(ordered), _shape(bill(0, 1)), _shape(bill(len(ordered) - 1, len(ordered))))
-    back = np.argsort(order, kind="stable")
-    return [(float(total), bool(whole)) for total, whole in zip(totals[back], complete[back], strict=True)]
-
-
-def _shape(found: Estimate) -> object:
-    """What a bill is made of, without the amounts."""
-    lines = tuple((line.part, line.what, line.unit, line.price.source if line.price else None) for line in found.lines)
-    return lines, tuple(refusal.part for refusal in found.refused)
+    fill(0, len(told))
+    found = dict(zip(distinct, zip(totals.tolist(), complete.tolist(), strict=True), strict=True))
+    return [found[point] for point in points]
 
 
-def _by_value(
-    workload: Workload, name: str, catalogue: Catalogue, discount: Discount | None, path: Sequence[str | int], values: Sequence[Any]
-) -> list[Point]:
-    def bill(value: Any) -> tuple[object, Point]:
-        made = changed(workload, path, value)
+def _by_value(change: Change, name: str, catalogue: Catalogue, discount: Discount | None) -> Callable[[Any], Priced]:
+    def bill(value: Any) -> Priced:
+        made = change.to(value)
         found = priced(made, target(made, name), catalogue, discount=discount)
         amounts = tuple((line.part, line.what, line.quantity, line.cost) for line in found.lines)
         return (amounts, tuple(refusal.part for refusal in found.refused)), (float(found.total), found.complete)
 
-    if path[-1] in MONOTONE and path[0] != "targets" and all(isinstance(value, int | float) for value in values):
-        return _bisected(sorted(set(values)), bill, values)
-    known: dict[Any, Point] = {}
-    for value in values:
-        if value not in known:
-            known[value] = bill(value)[1]
-    return [known[value] for value in values]
+    return bill
 
 
-def _bisected(distinct: Sequence[float], bill: Callable[[Any], tuple[object, Point]], values: Sequence[float]) -> list[Point]:
-    points: list[Point] = [(0.0, False)] * len(distinct)
+def _bisected(distinct: Sequence[float], bill: Callable[[Any], Priced], values: Sequence[float]) -> list[Total]:
+    points: list[Total] = [(0.0, False)] * len(distinct)
 
-    def fill(low: int, high: int, first: tuple[object, Point], last: tuple[object, Point]) -> None:
+    def fill(low: int, high: int, first: Priced, last: Priced) -> None:
         points[low], points[high] = first[1], last[1]
         if high - low < 2:
             return

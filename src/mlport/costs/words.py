@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from mlport.costs.records import cents
 
 if TYPE_CHECKING:
-    from mlport.costs.break_even import Answer
+    from mlport.costs.break_even import Answer, BreakEven
     from mlport.costs.compare import Comparison, Standing
     from mlport.costs.records import Line
     from mlport.costs.workload import Purchase
 
+NEVER = "never: "
 WAYS: dict[Purchase, str] = {"on_demand": "on demand", "spot": "spot", "reserved_1y": "reserved 1y", "reserved_3y": "reserved 3y"}
 
 
@@ -73,6 +74,17 @@ def answered(answer: Answer, name: str) -> str:
         return answer.reason
     said = f"{answer.value:.1%}" if name == "utilization" else f"{answer.value:,.1f}"
     return f"{said} ({answer.reason})" if answer.reason else said
+
+
+def briefly(answer: Answer, name: str) -> str:
+    """A break-even in a word; why there is none is said by `why_not`."""
+    return answered(answer, name) if answer.value is not None else "never" if answer.reason.startswith(NEVER) else "unknown"
+
+
+def why_not(each: BreakEven) -> str:
+    """Why there is no break-even, empty where there is one of each kind."""
+    reasons = [answer.reason.removeprefix(NEVER) for answer in (each.months, each.utilization) if answer.value is None]
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def missing(found: Comparison) -> Iterator[Missing]:

@@ -6,24 +6,30 @@ A quantity that is not sure may be given as [low, mid, high]: estimates then say
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from mlport.fields import Duration, Identifier, Spec
+from mlport.costs.currencies import Currency
+from mlport.costs.formulas import HOURS_A_MONTH
+from mlport.costs.records import Category
+from mlport.fields import Count, Duration, Identifier, Real, Spec
 from mlport.specs import Compute, EndpointSpec, JobSpec
 
 LARGEST = 1e15  # nothing that anyone rents or stores is more
+OWN = "workload"
+"""What stands for a price list where an item gives its price itself."""
 Purchase = Literal["on_demand", "spot", "reserved_1y", "reserved_3y"]
 
 
 class Uncertain(Spec):
     """A quantity between `low` and `high`, most likely `mid`: a triangular distribution."""
 
-    low: float = Field(ge=0, le=LARGEST, allow_inf_nan=False)
-    mid: float = Field(ge=0, le=LARGEST, allow_inf_nan=False)
-    high: float = Field(ge=0, le=LARGEST, allow_inf_nan=False)
+    low: Real = Field(ge=0, le=LARGEST, allow_inf_nan=False)
+    mid: Real = Field(ge=0, le=LARGEST, allow_inf_nan=False)
+    high: Real = Field(ge=0, le=LARGEST, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -41,16 +47,44 @@ def _uncertain(value: object) -> object:
     return value
 
 
-Plain = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+def _most(limit: float, unit: str) -> AfterValidator:
+    """Nobody means more of this: a comma was lost, or the unit is another."""
+
+    def check(value: Any) -> Any:
+        high = value.high if isinstance(value, Uncertain) else max(value) if isinstance(value, tuple) else value
+        if high > limit:
+            raise ValueError(f"must be at most {limit:,g} {unit}")
+        return value
+
+    return AfterValidator(check)
+
+
+Plain = Annotated[Real, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Money = Annotated[Decimal, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Quantity = Annotated[
     Annotated[Plain, Tag("number")] | Annotated[Uncertain, Tag("range")],
     Discriminator(lambda value: "range" if isinstance(value, dict | Uncertain) else "number"),
     BeforeValidator(_uncertain),
 ]
+Gib = Annotated[Quantity, _most(1e12, "GiB")]
+Hours = Annotated[Quantity, _most(876_000, "hours, a century")]
+Minutes = Annotated[Quantity, _most(44_640, "minutes, a month")]
+Runs = Annotated[Quantity, _most(1e9, "a month")]
+Many = Annotated[Count, Field(ge=1, le=1_000_000)]
 Criterion = Literal["control", "responsibility", "recovery", "internet", "time_to_start"]
 """What money does not say: who decides, who answers for it, how it comes back, whether it works offline, how soon it begins."""
-Weight = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Weight = Annotated[Real, Field(ge=0, le=10, allow_inf_nan=False)]
+
+
+def _counted(compute: Compute) -> Compute:
+    if compute.gpu and not compute.gpus:
+        raise ValueError(f"gpu is {compute.gpu!r} and gpus 0: say how many, or leave gpu out")
+    return compute
+
+
+Machine = Annotated[Compute, AfterValidator(_counted)]
+_share = _most(1, "(it is a share: 5 % is 0.05)")
+Share = Annotated[Real, Field(ge=0, allow_inf_nan=False), _share]
 
 
 class Part(Spec):
@@ -63,14 +97,14 @@ class Part(Spec):
 class Training(Part):
     """Training runs, each of `hours` useful hours on the asked nodes."""
 
-    compute: Compute = Compute()
-    hours: Quantity
+    compute: Machine = Compute()
+    hours: Hours
     """Useful hours of one run: what it takes without interruptions on the reference machine (`speed` 1)."""
-    runs: Quantity = 1
+    runs: Runs = 1
     """Runs a month."""
-    retries: Quantity = 0
+    retries: Annotated[Quantity, _share] = 0
     """Expected share of runs that fail and are run again from their last checkpoint, on average half way."""
-    warm_up: Quantity = 0
+    warm_up: Minutes = 0
     """Minutes a run that are billed before work begins: installing, staging."""
     checkpoint_every: Duration | None = None
     """Work between two checkpoints; spot: the best interval if not set."""
@@ -83,14 +117,14 @@ class Training(Part):
 class Sweep(Part):
     """Trials of a search, each a training run."""
 
-    compute: Compute = Compute()
-    trials: Quantity
-    hours: Quantity
+    compute: Machine = Compute()
+    trials: Annotated[Quantity, _most(1e9, "trials")]
+    hours: Hours
     """Useful hours of one trial."""
-    parallel: int = Field(1, ge=1)
-    runs: Quantity = 1
+    parallel: Many = 1
+    runs: Runs = 1
     """Sweeps a month."""
-    warm_up: Quantity = 0
+    warm_up: Minutes = 0
     """Minutes a trial that are billed before work begins."""
 
 
@@ -118,42 +152,50 @@ Demand = Annotated[
 class Serving(Part):
     """An endpoint that answers requests all month."""
 
-    compute: Compute = Compute()
+    compute: Machine = Compute()
     """One replica."""
-    requests_per_second: Demand
+    requests_per_second: Demand | None = None
     """One rate, or one for each hour of a day or week (UTC, from midnight, weeks from Monday)."""
-    latency_ms: Quantity = 100
+    requests: Quantity | None = None
+    """Requests a month instead of a rate, spread evenly over the hours that it is up."""
+    hours: Annotated[Quantity, _most(744, "hours a month")] | None = None
+    """Hours a month that it is up, deleted in all others; all of them if not set."""
+    latency_ms: Annotated[Quantity, _most(86_400_000, "ms, a day")] = 100
     """What one request keeps a replica busy for."""
-    concurrency: int = Field(1, ge=1)
+    concurrency: Many = 1
     """Requests that a replica works on at once."""
-    target_utilization: float = Field(0.6, gt=0, le=1)
-    min_replicas: int = Field(1, ge=0)
+    target_utilization: Annotated[Real, Field(gt=0), _share] = 0.6
+    min_replicas: Count = Field(1, ge=0, le=1_000_000)
     """0: scale to zero, where the place can."""
-    max_replicas: int = Field(100, ge=1)
+    max_replicas: Many = 100
     serverless: bool = False
     """Pay by request and time instead of by replica, where the place can."""
-    request_kb: Quantity = 1
-    response_kb: Quantity = 1
+    request_kb: Annotated[Quantity, _most(1e9, "kB")] = 1
+    response_kb: Annotated[Quantity, _most(1e9, "kB")] = 1
     purchase: Purchase = "on_demand"
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas is {self.min_replicas}, more than max_replicas {self.max_replicas}")
+        if (self.requests_per_second is None) == (self.requests is None):
+            raise ValueError("give either requests_per_second or requests (a month); 0 where nobody asks it")
+        if self.hours is not None and isinstance(self.requests_per_second, tuple):
+            raise ValueError("hours and a rate for each hour contradict each other: give one rate, or a rate of 0 for the hours without")
         return self
 
 
 class Batch(Part):
     """Predictions over stored rows."""
 
-    compute: Compute = Compute()
+    compute: Machine = Compute()
     rows: Quantity
     """Rows of one run."""
-    rows_per_second: Quantity
+    rows_per_second: Annotated[Quantity, _most(1e12, "rows a second")]
     """What one node scores."""
-    runs: Quantity = 1
+    runs: Runs = 1
     """Runs a month."""
-    warm_up: Quantity = 0
+    warm_up: Minutes = 0
     """Minutes a run that are billed before work begins."""
 
     @model_validator(mode="after")
@@ -167,7 +209,7 @@ class Batch(Part):
 class Storage(Part):
     """Data at rest."""
 
-    gib: Quantity
+    gib: Gib
     kind: Literal["object", "disk"] = "object"
     writes: Quantity = 0
     """Requests a month that write or list."""
@@ -178,7 +220,7 @@ class Storage(Part):
 class Egress(Part):
     """Data that leaves the place for the internet, or another region."""
 
-    gib: Quantity
+    gib: Gib
     """GiB a month."""
     to: Literal["internet", "region"] = "internet"
 
@@ -186,17 +228,71 @@ class Egress(Part):
 class Monitoring(Part):
     """Metrics and model monitoring."""
 
-    gib: Quantity = 0
+    gib: Gib = 0
     """GiB of metrics written a month."""
-    analysed_gib: Quantity = 0
+    analysed_gib: Gib = 0
     """GiB of captured requests that drift is looked for in, a month."""
 
 
 class Logging(Part):
     """Log lines."""
 
-    gib: Quantity
+    gib: Gib
     """GiB written a month."""
+
+
+class Item(Part):
+    """Anything else that is paid by the unit: at a price list's price, or at one that is given here with its source and day.
+
+    `quantity` units for `hours` in each of `runs` a month: 4 cores for 10 hours are 40 core hours.
+    """
+
+    quantity: Quantity
+    """Units; a month, unless `once`."""
+    hours: Hours | None = None
+    """For what is paid by the hour: hours that the units are had, in each run."""
+    runs: Runs = 1
+    """How often a month."""
+    step_seconds: Real = Field(0, ge=0, le=86400)
+    """The hours of each run are rounded up to so many seconds."""
+    least_seconds: Real = Field(0, ge=0, le=86400)
+    """The fewest seconds that are billed of each run."""
+    once: bool = False
+    """Paid once, not each month."""
+    provider: str | None = None
+    """The price list, such as those that `mlport cost prices` lists; then with `service` and `sku`."""
+    service: str | None = None
+    sku: str | None = None
+    region: str | None = None
+    """The target's if not set."""
+    purchase: str = "on_demand"
+    unit: str | None = None
+    price: Money | None = None
+    """Of one `unit`, in `currency`."""
+    tiers: tuple[tuple[Plain, Money], ...] = ()
+    """Instead of one price: (from so many units a month, price of each of them), the first from 0."""
+    currency: Currency = "USD"
+    source: str | None = None
+    as_of: date | None = None
+    category: Category = "platform"
+    """The kind of line."""
+    targets: tuple[str, ...] = ()
+    """The targets that it is paid at, by their names; all if empty."""
+
+    @model_validator(mode="after")
+    def _priced(self) -> Self:
+        own, listed = self.price is not None or bool(self.tiers), self.provider is not None
+        if own == listed or (self.price is not None and self.tiers):
+            raise ValueError("give either price, or tiers, or the provider whose price list has it")
+        if listed and (self.service is None or self.sku is None):
+            raise ValueError("a price of a list needs its service and sku, as `mlport cost prices` shows them")
+        if own and (self.unit is None or self.source is None or self.as_of is None):
+            raise ValueError("a price of your own needs its unit, source and as_of (the day it was said)")
+        if self.tiers and (self.tiers[0][0] != 0 or list(self.tiers) != sorted(self.tiers, key=lambda tier: tier[0])):
+            raise ValueError("tiers begin at 0 and rise")
+        if self.hours is None and (self.step_seconds or self.least_seconds):
+            raise ValueError("step_seconds and least_seconds are of hours, and there are none")
+        return self
 
 
 PLACES: dict[type[Part], str] = {
@@ -208,6 +304,7 @@ PLACES: dict[type[Part], str] = {
     Egress: "egress",
     Monitoring: "monitoring",
     Logging: "logging",
+    Item: "items",
 }
 """The field of a workload that holds parts of a kind."""
 
@@ -215,22 +312,24 @@ PLACES: dict[type[Part], str] = {
 class Uncertainty(Spec):
     """How sure prices are, and how amounts are sampled. The shares are assumptions of yours; the defaults are ours, and said."""
 
-    spot: float = Field(0.25, ge=0, lt=1)
+    spot: Annotated[Share, Field(lt=1)] = 0.25
     """Spot prices may be lower or higher by this share: they move with the market."""
-    yearly: float = Field(0.05, ge=0, lt=1)
+    yearly: Annotated[Share, Field(lt=1)] = 0.05
     """Other prices by this share for each year since their date."""
-    samples: int = Field(10_000, ge=100, le=1_000_000)
-    seed: int = Field(1, ge=0)
+    samples: Count = Field(10_000, ge=100, le=1_000_000)
+    seed: Count = Field(1, ge=0)
 
 
 class Workload(Spec):
     """Everything to price, and where. Amounts are for `months`."""
 
     name: str = "workload"
-    months: float = Field(1, gt=0, le=1200)
+    months: Real = Field(1, gt=0, le=1200)
+    hours_a_month: Real = Field(HOURS_A_MONTH, gt=0, le=744)
+    """How long a month is: 730 as calculators have it, 720 and 744 as bills of 30 and 31 days."""
     job: JobSpec | None = None
     """Shorthand for a training of this job's compute, for `job_hours`."""
-    job_hours: Quantity | None = None
+    job_hours: Hours | None = None
     endpoint: EndpointSpec | None = None
     """Shorthand for serving on this endpoint's compute and replicas, at `requests_per_second`."""
     requests_per_second: Demand = 0.0
@@ -242,6 +341,7 @@ class Workload(Spec):
     egress: tuple[Egress, ...] = ()
     monitoring: tuple[Monitoring, ...] = ()
     logging: tuple[Logging, ...] = ()
+    items: tuple[Item, ...] = ()
     targets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """What a target needs to know, by its name: region, tier, cloud, hardware, `speed`; `provider` where the name is not one."""
 
@@ -256,7 +356,11 @@ class Workload(Spec):
         if (self.job is None) != (self.job_hours is None):
             raise ValueError("job and job_hours go together: how long a job takes must be said")
         if not any(True for _ in self.parts()):
-            raise ValueError("nothing to price: give training, sweeps, endpoints, batches, storage, egress, monitoring or logging")
+            raise ValueError("nothing to price: give training, sweeps, endpoints, batches, storage, egress, monitoring, logging or items")
+        for part in self.parts():
+            up = part.hours if isinstance(part, Serving) else None
+            if up is not None and (up.high if isinstance(up, Uncertain) else up) > self.hours_a_month:
+                raise ValueError(f"{part.name}: hours are more than a month has ({self.hours_a_month:g}, hours_a_month)")
         names = [part.name for part in self.parts()]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -277,7 +381,8 @@ class Workload(Spec):
     def _kinds(self) -> Mapping[str, Sequence[Part]]:
         training, endpoints = self.training, self.endpoints
         if self.job is not None and self.job_hours is not None:
-            training = (Training(name=_identifier(self.job.name), compute=self.job.compute, hours=self.job_hours), *training)
+            run = Training(name=_identifier(self.job.name), compute=self.job.compute, hours=0)
+            training = (run.model_copy(update={"hours": self.job_hours}), *training)
         if self.endpoint is not None:
             endpoints = (_serving(self.endpoint, self.requests_per_second), *endpoints)
         return {
@@ -289,18 +394,15 @@ class Workload(Spec):
             "egress": self.egress,
             "monitoring": self.monitoring,
             "logging": self.logging,
+            "item": self.items,
         }
 
 
 def _serving(spec: EndpointSpec, demand: Any) -> Serving:
     deployment = spec.deployment
-    return Serving(
-        name=_identifier(spec.name),
-        compute=deployment.compute,
-        requests_per_second=demand,
-        min_replicas=deployment.replicas.min,
-        max_replicas=deployment.replicas.max,
-    )
+    replicas = {"min_replicas": deployment.replicas.min, "max_replicas": deployment.replicas.max}
+    part = Serving(name=_identifier(spec.name), compute=deployment.compute, requests_per_second=0)
+    return part.model_copy(update={"requests_per_second": demand, **replicas})
 
 
 def _identifier(name: str) -> str:

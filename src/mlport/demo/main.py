@@ -1,4 +1,4 @@
-"""`mlport demo`: train, register, serve, call, label and read back, on any profile, with real flights."""
+"""`mlport demo`: train, register, serve, call, label and read back, on any profile, with real flights; and what that costs anywhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mlport.client import Client, connect
+from mlport.demo.costs import Served
 from mlport.demo.flights import FEATURES, TARGET, flights, months
 from mlport.errors import DeadlineError
 from mlport.specs import Compute, JobSpec
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "flight-delays"
 ROWS_A_REQUEST = 250
+COMPUTE = Compute(cpus=1, memory_gib=1)
 SOURCE = Path(__file__).parent / "source"
 SOON_SECONDS, LAG_SECONDS = 5.0, 600.0  # clouds have what passed through an endpoint minutes late
 SHOWN = {"key": "API key", "identity": "the provider's credentials", "none": "nothing"}
@@ -63,11 +65,13 @@ def run(target: str | None = None, *, folder: Path | None = None, keep: bool = F
         training = _save(months(frame, 1, 4), place / "flights-2013-01-to-04.parquet")
         job = _train(ml, training, say)
         version = _register(ml, job, say)
+        serving = time.monotonic()
         with _served(ml, version, keep, say) as endpoint:
             _call(endpoint, frame, say)
             may = months(frame, 5, 5)
-            requests = _replay(endpoint, may, say)
+            requests, asking = _replay(endpoint, may, say)
             summary = _read_back(endpoint, job, version, requests, say)
+        _price(job, Served(time.monotonic() - serving, summary.requests, summary.rows, asking, training.stat().st_size), place, say)
         _where(ml, job, place, keep, say)
     say(f"Done in {time.monotonic() - began:.0f} s.")
     return summary
@@ -93,7 +97,7 @@ def _train(ml: Client, data: Path, say: Say) -> Job:
         entrypoint=("python", "train.py"),
         params={"max_iter": 60, "max_leaf_nodes": 31},
         inputs={"flights": str(data)},
-        compute=Compute(cpus=1, memory_gib=1),
+        compute=COMPUTE,
         timeout="10m",
     )
     say("\n1. Train on January to April, as a job")
@@ -145,7 +149,8 @@ def _call(endpoint: Endpoint, frame: pd.DataFrame, say: Say) -> None:
     )
 
 
-def _replay(endpoint: Endpoint, may: pd.DataFrame, say: Say) -> dict[str, list[int]]:
+def _replay(endpoint: Endpoint, may: pd.DataFrame, say: Say) -> tuple[dict[str, list[int]], float]:
+    """What is true of each request's rows, and the seconds that asking took."""
     say("\n4. Replay May through it, and label each flight once it has landed")
     truth: dict[str, list[int]] = {}
     began = time.monotonic()
@@ -156,7 +161,7 @@ def _replay(endpoint: Endpoint, may: pd.DataFrame, say: Say) -> dict[str, list[i
     seconds = time.monotonic() - began
     labelled = endpoint.label_many(truth.items())
     say(f"   {len(may):,} flights in {len(truth)} requests, {len(may) / seconds:,.0f} flights a second; {labelled:,} labels stored")
-    return truth
+    return truth, seconds
 
 
 def _read_back(endpoint: Endpoint, job: Job, version: ModelVersion, truth: dict[str, list[int]], say: Say) -> Summary:
@@ -199,6 +204,17 @@ def _once_all_is_there(what: str, look: Callable[[], T], done: Callable[[T], boo
     except DeadlineError:
         say(f"   (the provider has its {what} some minutes later: waiting)")
     return wait_until(look, done, pauses=delays(first=1.0, ceiling=10.0), timeout=LAG_SECONDS, what=f"the provider's {what}")
+
+
+def _price(job: Job, served: Served, place: Path, say: Say) -> None:
+    from mlport.demo.costs import table
+
+    say("\n6. What this costs, anywhere")
+    status = job.status()
+    assert status.started is not None  # noqa: S101 - it has succeeded
+    assert status.ended is not None  # noqa: S101
+    for line in table((status.ended - status.started).total_seconds(), COMPUTE, served, place):
+        say(f"   {line}")
 
 
 def _where(ml: Client, job: Job, place: Path, keep: bool, say: Say) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
 
 from mlport.emulation.spi import Emulator
 from mlport.errors import ConfigError, MissingExtraError
+from mlport.plugins import installed
 
 GROUP = "mlport.emulators"
 EXTRA = "emulate"
 
 
-@cache
-def _found() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _found() -> Mapping[str, EntryPoint]:
+    return installed(GROUP)
 
 
 def names() -> list[str]:

@@ -115,9 +115,12 @@ def test_policies_and_pools_are_kept(emulator: Ready) -> None:  # noqa: F811
 
 
 def test_every_node_type_of_the_adapter_is_known(emulator: Ready) -> None:  # noqa: F811
-    from mlport_databricks.compute.node_table import ROWS
+    from mlport_databricks.compute.nodes import market
+    from mlport_databricks.config import DatabricksConfig
 
+    url = "databricks://acme.cloud.databricks.com/main/ml?state=s3://acme-ml/mlport&region=us-east-1"
+    machines = market(DatabricksConfig.from_url(url)).machines
+    assert machines
     known = {node["node_type_id"]: node for node in ask(emulator, "GET", f"{CLUSTERS}/list-node-types")["node_types"]}
-    for cloud, name, vcpus, gib, *_ in ROWS:
-        if cloud == "aws":
-            assert (known[name]["num_cores"], known[name]["memory_mb"]) == (vcpus, int(gib * 1024))
+    for fact in machines:
+        assert (known[fact.sku]["num_cores"], known[fact.sku]["memory_mb"]) == (fact.vcpus, int(fact.memory_gib * 1024))

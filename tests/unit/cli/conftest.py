@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mlport import registry
+from mlport import plugins
 
 PLUGIN = Path(__file__).parent / "plugin"
 ROOT = Path(__file__).parents[3]
@@ -46,14 +46,14 @@ def home(entry_points: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """An empty working directory whose default profile is an empty world of the tiny provider."""
     for folder in (PLUGIN, entry_points):
         monkeypatch.syspath_prepend(str(folder))
-    registry._found.cache_clear()
+    plugins.forget()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLPORT_PROFILE", f"tiny://{tmp_path.name}")
     monkeypatch.setenv("MLPORT_OWNER", "ada")
     for name in ("MLPORT_DEBUG", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     yield tmp_path
-    registry._found.cache_clear()
+    plugins.forget()
 
 
 @pytest.fixture

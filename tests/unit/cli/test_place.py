@@ -67,7 +67,8 @@ def test_explain(mlport, home):
     text = mlport("explain", "job.toml").out
     assert "job.retry  native: in memory" in text
     assert "price  unknown" in text
-    assert mlport("explain", "job.toml", "--json").json["price"] is None
+    (gap,) = mlport("explain", "job.toml", "--json").json["price"]["components"]
+    assert (gap["price"], gap["unknown"]) == (None, "no prices of 'tiny' are known")
     ran = mlport("explain", "job.toml", "--set", "compute.gpus=1", "--set", "compute.spot=true")
     assert ran.status == 2
     assert "job.gpu    REFUSED (absent): no GPU fits in memory" in ran.out

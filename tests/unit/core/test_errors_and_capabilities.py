@@ -29,7 +29,7 @@ def test_the_docstring_shows_the_whole_tree_and_its_parents() -> None:
 
 @pytest.mark.parametrize("kind", CLASSES.values(), ids=list(CLASSES))
 def test_exit_status_and_retry(kind: type[errors.MlportError]) -> None:
-    assert kind.exit_code == (2 if issubclass(kind, errors.UsageError) else 1)
+    assert kind.exit_code == (2 if issubclass(kind, errors.UsageError) else 3 if kind is errors.BudgetError else 1)
     assert kind.retryable == (kind in (errors.ThrottledError, errors.BusyError, errors.UnavailableError))
     assert kind.__doc__
 

@@ -136,7 +136,7 @@ def test_a_bill_is_read_as_it_is_needed(tmp_path):
         ("EffectiveCost", "1E99", "is not a number of at most 1e+15"),
         ("PricingQuantity", "1 1/2", "'1 1/2' is not a number"),
         ("PricingQuantity", "1E999999999", "is not a number"),
-        ("BillingCurrency", "dollars", "'dollars' is not a currency of three letters"),
+        ("BillingCurrency", "dollars", "'dollars' is not a currency of ISO 4217, such as USD"),
         ("ChargeCategory", "usage", "'usage' is not one of Usage, Purchase, Tax"),
         ("ChargeClass", "Refund", "'Refund' is not Correction or null"),
         ("ChargePeriodEnd", "01/11/2026", "'01/11/2026' is not a time such as"),

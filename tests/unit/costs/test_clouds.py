@@ -11,6 +11,7 @@ from aids.bills import SHIPPED, bill
 from mlport.costs.arithmetic import Sampled
 from mlport.costs.estimate import priced, target
 from mlport.costs.pricing import load
+from mlport.costs.records import cents
 from mlport.costs.workload import Workload
 from mlport.errors import SpecError
 
@@ -262,3 +263,32 @@ def test_a_pricing_says_what_it_leaves_out(name: str) -> None:
     pricing = load(name)
     assert pricing.name == name
     assert "tax" in pricing.left_out
+
+
+# ---------------------------------------------------------------- disks that compute asks for
+
+
+@pytest.mark.parametrize(
+    ("where", "region", "said"),
+    [
+        ("databricks", "us-east-1", {"training": "50.00", "batch": "50.00"}),
+        ("databricks", "us-central1", {"training": None, "batch": None}),
+        ("databricks", "eastus", {}),
+        ("azureml", "eastus", {}),
+        ("sagemaker", "us-east-1", {"training": "70.00", "endpoint": "70.00"}),
+        ("vertex", "us-central1", {"training": "97.75"}),
+    ],
+)
+def test_a_disk_that_compute_asks_for_is_priced_or_said(where: str, region: str, said: dict[str, str | None]) -> None:
+    """500 GiB for a month's hours: a line with a price, a line without, a refusal or an assumption; never nothing."""
+    compute = {"disk_gib": 500}
+    parts = {
+        "training": [{"hours": 730, "compute": compute}],
+        "endpoints": [{"requests": 0, "compute": compute}],
+        "batches": [{"rows": 730 * 3600, "rows_per_second": 1, "compute": compute}],
+    }
+    found = bill(where, parts, region=region)
+    disks = {line.part: line for line in found.lines if line.unit == "gib_month"}
+    assert {part: str(cents(line.cost)) if line.cost is not None else None for part, line in disks.items()} == said
+    told = {refusal.part for refusal in found.refused} | {words.partition(":")[0] for words in found.assumptions if "500 GiB" in words}
+    assert {*disks, *told} == {"training", "endpoint", "batch"}

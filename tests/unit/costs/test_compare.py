@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
+from pathlib import Path
 
 import pytest
 from aids.pricing import catalogue
@@ -25,6 +28,7 @@ TARGETS = {
     "quick": {"provider": "tiny", "region": "here", "speed": 2},
 }
 PRICES = catalogue()
+ROOT = Path(__file__).parents[3]
 
 
 def workload(**fields):
@@ -55,6 +59,33 @@ def test_a_lower_bound_below_the_cheapest_is_said():
     found = compare(asked, ["tiny", "there"], catalogue=PRICES)
     assert found.cheapest == "tiny"
     assert "there costs at least 20.00 and may be cheaper" in found.verdict
+
+
+def test_the_verdict_is_one_sentence_to_forward():
+    hours = {"name": "fits", "training": [{"hours": [1, 10, 30]}], "uncertainty": {"samples": 200, "spot": 0, "yearly": 0}}
+    found = compare(workload(**hours), ["tiny", "there", "quick"], catalogue=PRICES)
+    assert found.verdict == "quick is the cheapest: 5.00 USD for 1 month, 50 % less than tiny, and so in all of 200 samples"
+    assert found.odds == {"tiny": 0.0, "there": 0.0, "quick": 1.0}
+    alone = compare(workload(**hours), ["tiny"], catalogue=PRICES)
+    assert alone.verdict == "fits costs 10.00 USD for 1 month at tiny"
+
+
+def test_how_often_a_target_is_the_cheapest_is_counted_sample_by_sample():
+    """On spot at first, on demand there once the search is long: one quantity decides, and its triangle says how often."""
+    from scipy import stats
+
+    asked = workload(
+        endpoints=[{"requests_per_second": 0, "hours": [0, 100, 200], "compute": {"cpus": 1}}],
+        storage=[{"gib": 5000}],
+        uncertainty={"samples": 20_000, "spot": 0, "yearly": 0},
+        items=[{"name": "fee", "quantity": 50, "unit": "x", "price": 3, "source": "it", "as_of": "2026-01-01", "targets": ["tiny"]}],
+        targets={"tiny": {"region": "here"}, "dear": {"provider": "tiny", "region": "here", "machines": {"endpoint": "big"}}},
+    )
+    found = compare(asked, ["tiny", "dear"], catalogue=PRICES)  # 1 an hour and a fee of 150, or 3 an hour: alike at 75 hours
+    share = float(stats.triang(0.5, 0, 200).sf(75))
+    assert found.odds["tiny"] == pytest.approx(share, abs=0.02)
+    assert found.odds["dear"] == pytest.approx(1 - share, abs=0.02)
+    assert f"and so in {found.odds['tiny'] * 100:.0f} % of 20,000 samples" in found.verdict
 
 
 def test_what_cannot_be_done_is_said_and_never_the_cheapest():
@@ -204,6 +235,88 @@ def test_a_what_if_that_makes_no_sense_is_refused(field, value, words):
     assert words in f"{refused.value} {refused.value.hint}"
 
 
+FIELDS = {
+    "months": [0.1, 1, 2.5, 36, 600],
+    "hours_a_month": [672, 700.5, 744],
+    "nightly.runs": [0, 0.5, 30, 4000],
+    "nightly.retries": [0, 0.05, 1],
+    "nightly.warm_up": [0, 3.3, 60],
+    "nightly.checkpoint_every": ["10s", "1m", 600, timedelta(hours=2), "20h"],
+    "nightly.checkpoint_takes": [0.1, "30s", "50m"],
+    "nightly.restart_takes": [1, "1h", "300h"],
+    "nightly.interrupted": [0, 0.2, 0.9999999, 1],
+    "nightly.compute.nodes": [1, 2, 7, 1024],
+    "nightly.compute.disk_gib": [1, 100.5, 5000],
+    "search.trials": [0, 0.5, 1000],
+    "search.parallel": [1, 3, 500],
+    "online.requests_per_second": [[0] * 24, [1, 50] * 12, [9] * 24],
+    "online.requests_per_second.7": [0, 0.1, 3000],
+    "online.latency_ms": [0, 3, 40, 2500],
+    "online.concurrency": [1, 2, 5, 64],
+    "online.target_utilization": [0.01, 0.5, 1],
+    "online.min_replicas": [0, 1, 2, 10],
+    "online.max_replicas": [1, 3, 900],
+    "weekly_scores.rows_per_second": [0.5, 4000, 1e9],
+    "data.writes": [0, 1000, 1e8],
+    "targets.vertex.speed": [0.05, 1, 33],
+    "targets.local.speed": [0.05, 1, 33],
+    "targets.databricks.tier": ["premium", "enterprise", "premium"],
+    "weights.control": [0, 10],
+}
+"""Numbers at which rules change their minds, of each kind of field that takes numbers."""
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("spot", [False, True])
+def test_a_what_if_of_any_field_is_the_estimate_at_each_value_on_all_five(field, spot):
+    from mlport.costs.catalogue import default
+
+    values = FIELDS[field]
+    asked = example(spot)
+    names = ["local", "vertex", "azureml", "databricks", "sagemaker"]
+    found = what_if(asked, names, field, [*values, *values])
+    for at, value in enumerate(values):
+        made = changed(asked, located(asked, field), value)
+        for name in names:
+            plain = priced(made, target(made, name), default())
+            assert found.totals[name][at] == pytest.approx(float(plain.total), rel=1e-9), (name, value)
+            assert found.complete[name][at] == found.complete[name][at + len(values)] == plain.complete
+
+
+@cache
+def example(spot: bool) -> Workload:
+    table = tomllib.loads((ROOT / "examples/cost/workload.toml").read_text())
+    table["targets"]["local"]["hardware"] = str(ROOT / "examples/cost/hardware.toml")
+    table["training"][0]["compute"]["spot"] = spot
+    return Workload.model_validate(table)
+
+
+def test_a_what_if_of_the_shorthands():
+    job = {"name": "train", "entrypoint": ["python", "train.py"], "compute": {"cpus": 2}}
+    served = {"name": "answers", "deployment": {"model": {"name": "m", "version": "1"}, "compute": {"cpus": 1}}}
+    asked = workload(job=job, job_hours=2, endpoint=served, requests_per_second=[1, 2, 3])
+    fields = {
+        "job_hours": [0, 2.5],
+        "job.compute.nodes": [1, 5],
+        "endpoint.deployment.replicas.max": [1, 9],
+        "requests_per_second": [0, 99],
+    }
+    for field, values in fields.items():
+        found = what_if(asked, ["tiny"], field, values, catalogue=PRICES).totals["tiny"]
+        assert found == pytest.approx([exact(asked, "tiny", field, value) for value in values], rel=1e-9), field
+
+
+def test_a_price_that_is_best_in_the_middle_only_is_found():
+    """Checkpoints too often and too seldom make spot dearer than on demand; between them it is cheaper."""
+    often = {"interrupted": 0.999, "checkpoint_takes": "30m", "restart_takes": "10m"}
+    asked = workload(training=[{"hours": 5000, "compute": {"spot": True}, **often}])
+    values = [60.0 * 1.07**step for step in range(160)]
+    found = what_if(asked, ["tiny"], "training.checkpoint_every", values, catalogue=PRICES).totals["tiny"]
+    assert found == pytest.approx([exact(asked, "tiny", "training.checkpoint_every", value) for value in values], rel=1e-9)
+    assert found[0] == found[-1] == 5000
+    assert min(found) < 4000
+
+
 # ---------------------------------------------------------------- ways to pay
 
 
@@ -253,6 +366,16 @@ def test_a_price_book_counts_in_every_way_to_pay():
     assert booked.standings[0].total == plain.standings[0].total * Decimal("1.08")
     for without, withal in zip(plain.purchases[0].options, booked.purchases[0].options, strict=True):
         assert withal.cost == without.cost * Decimal("1.08"), withal.purchase
+
+
+def test_what_is_committed_for_all_parts_is_no_part_s_own():
+    """Three parts on the committed machine: each would carry the whole commitment, and on demand would look dear."""
+    month = {"provider": "tiny", "sku": "small", "hours": 10_000, "rate": "0.5", "from": "2026-01-01", "source": "the test"}
+    book = checked({"commitments": [month], "discounts": [{"provider": "tiny", "percent": 10, "source": "the test"}]}, "the test")
+    asked = workload(training=[{"hours": 10, "name": f"run_{number}"} for number in range(3)])
+    found = compare(asked, ["tiny"], catalogue=PRICES, discount=book)
+    assert found.standings[0].total == 5000  # and nothing above it
+    assert [each.options[0].cost for each in found.purchases] == [9, 9, 9]
 
 
 # ---------------------------------------------------------------- timelines

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlport.costs.catalogue import Catalogue
-from mlport.costs.facts import COLUMNS, SNAPSHOT, Fact, build, pack, read, unpack, write
+from mlport.costs.catalogue import Catalogue, PriceList
+from mlport.costs.facts import COLUMNS, SNAPSHOT, Fact, Packed, build, pack, read, unpack, write
 from mlport.errors import SpecError
 
 FACTS = Path(__file__).parents[3] / "facts" / "prices"
@@ -58,6 +58,32 @@ def test_every_fact_has_a_source_and_a_date_that_has_been() -> None:
 def test_packed_and_unpacked_is_the_same(facts: list[Fact]) -> None:
     _, found = unpack(pack(facts, "1"))
     assert sorted(found, key=repr) == sorted(facts, key=repr)
+
+
+@pytest.mark.parametrize("path", sorted(SNAPSHOT.iterdir()), ids=lambda path: path.stem)
+def test_a_list_whose_facts_are_made_when_asked_for_answers_as_one_that_has_them_all(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    version, facts = unpack(text)
+    whole, lazy = PriceList(version, facts), PriceList(version, Packed(text))
+    assert lazy.of("compute", "mars-east-1") == whole.of("compute", "mars-east-1") == ()
+    assert (lazy.regions, lazy.machine_regions) == (whole.regions, whole.machine_regions)
+    for fact in facts:
+        thing = fact.service, fact.sku, fact.region, fact.purchase, fact.gpu
+        assert fact in lazy.of(fact.service, fact.region)
+        assert lazy.tiers(*thing) == whole.tiers(*thing)
+        assert fact in lazy.tiers(*thing)
+    assert lazy.facts == whole.facts == tuple(facts)
+
+
+def test_machines_that_are_excluded_from_work_are_in_the_list() -> None:
+    prices = Catalogue().list("vertex")
+    machines = {fact.sku for fact in prices.facts if fact.service == "compute"}
+    excluded = {fact.sku for fact in prices.of("exclusion", "*")}
+    assert excluded < machines
+    for region in prices.machine_regions:
+        all_of_them = {fact.sku for fact in prices.of("compute", region)}
+        assert {fact.sku for fact in prices.machines(region, "training")} == all_of_them - excluded
+        assert {fact.sku for fact in prices.machines(region)} == all_of_them
 
 
 def test_written_and_read_is_the_same(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from aids.pricing import TinyPricing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlport.costs.budgets import Run, Spent, budget, decide, spent
 from mlport.costs.catalogue import Catalogue, PriceList
 from mlport.costs.estimate import Target
-from mlport.costs.frozen import Component, Frozen, Run, Spent, actual, budget, decide, freeze, freeze_work, spent
+from mlport.costs.freezing import freeze, freeze_work
+from mlport.costs.frozen import Component, Frozen, actual
 from mlport.costs.pricing import Settings
 from mlport.costs.records import Estimate, Line, Price
 from mlport.errors import ConfigError, SpecError
@@ -51,7 +53,7 @@ def test_the_price_of_a_job_is_that_of_an_hour_of_its_nodes(prices, spot, price,
 
 def test_what_is_kept_is_what_was_frozen_whatever_prices_do_later(prices):
     where = Target("tiny", TinyPricing(), Settings(region="here"))
-    kept = json.dumps(freeze_work("batch", Compute(cpus=2), where, at=NOW, catalogue=prices, granularity=Decimal(60)).to_json())
+    kept = json.dumps(freeze_work("batch", Compute(cpus=2), where, at=NOW, catalogue=prices).to_json())
     dearer = Catalogue()
     dearer._lists["tiny"] = PriceList("2", [fact._replace(price=fact.price * 9) for fact in prices.list("tiny").facts])
     now = freeze_work("batch", Compute(cpus=2), where, at=NOW, catalogue=dearer)

@@ -296,21 +296,21 @@ def test_samples_are_priced_as_single_estimates_are(hours: list[float]) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"interest": "8"}, "HardwareBook.interest: must be from 0 to 1 (a share: 0.03 is 3 %)"),
-        ({"pue": "0.9"}, "HardwareBook.pue: must be from 1 to 10"),
-        ({"electricty": 1}, "HardwareBook.electricty: unknown field, did you mean 'electricity'?"),
-        ({"utilization": None}, "HardwareBook.utilization"),
-        ({"machines": []}, "HardwareBook.machines"),
-        ({"machines": [machine(kw=-1)]}, "HardwareBook.machines.0.kw: must be from 0 to 10000 kW"),
+        ({"interest": "8"}, "interest: must be from 0 to 1 (a share: 0.03 is 3 %)"),
+        ({"pue": "0.9"}, "pue: must be from 1 to 10"),
+        ({"electricty": 1}, "electricty: unknown field, did you mean 'electricity'?"),
+        ({"utilization": None}, "utilization"),
+        ({"machines": []}, "machines"),
+        ({"machines": [machine(kw=-1)]}, "machines[0].kw: must be from 0 to 10000 kW"),
         ({"machines": [machine(gpu="")]}, "gpus and gpu go together"),
         ({"machines": [machine(), machine()]}, "two machines are called 'box'"),
-        ({"machines": [machine(purchase=[{"what": "it", "price": "1,000"}])]}, "HardwareBook.machines.0.purchase.0.price.value"),
-        ({"costs": [{"kind": "staff"}]}, "HardwareBook.costs.0: say how much in one way, of per_year, once,"),
-        ({"costs": [{"kind": "staff", "fte": 1}]}, "HardwareBook.costs.0: fte and salary go together"),
-        ({"costs": [{"kind": "stuff", "per_year": 1}]}, "HardwareBook.costs.0.kind"),
+        ({"machines": [machine(purchase=[{"what": "it", "price": "1,000"}])]}, "machines[0].purchase[0].price: must be a number"),
+        ({"costs": [{"kind": "staff"}]}, "costs[0]: say how much in one way, of per_year, once,"),
+        ({"costs": [{"kind": "staff", "fte": 1}]}, "costs[0]: fte and salary go together"),
+        ({"costs": [{"kind": "stuff", "per_year": 1}]}, "costs[0].kind"),
         ({"costs": [{"kind": "staff", "per_year": 1}]}, "staff is both priced and in not_counted"),
-        ({"currency": "dollars"}, "HardwareBook.currency"),
-        ({"as_of": "yesterday"}, "HardwareBook.as_of"),
+        ({"currency": "dollars"}, "currency"),
+        ({"as_of": "yesterday"}, "as_of"),
     ],
 )
 def test_a_bad_book_is_told_where_and_what_would_be_right(change: dict[str, Any], said: str) -> None:
@@ -323,7 +323,7 @@ def test_a_bad_book_is_told_where_and_what_would_be_right(change: dict[str, Any]
 def test_a_bad_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="hardware is required"):
         estimate(Workload.model_validate({"training": [TRAINING]}), "local")
-    with pytest.raises(SpecError, match="no such file"):
+    with pytest.raises(SpecError, match="No such file"):
         cost(str(tmp_path / "none.toml"))
     (tmp_path / "bad.toml").write_text("name = \n")
     with pytest.raises(SpecError, match=r"bad\.toml: .*line 1"):

@@ -12,6 +12,8 @@ from email.utils import format_datetime
 
 import pytest
 from aids.replaying import Answer, replaying, served
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlport.costs import catalogue
 from mlport.costs.facts import Fact, pack
@@ -20,6 +22,7 @@ from mlport.costs.refreshing.refresh import refresh
 from mlport.costs.refreshing.sources import Found
 from mlport.costs.refreshing.web import Web
 from mlport.errors import (
+    ConfigError,
     ConflictError,
     DeadlineError,
     InvalidRequestError,
@@ -51,8 +54,12 @@ IN_FORCE = [
 ]
 
 
-def changed(*rows, regions=("here",)):
-    return compared(IN_FORCE, rows, regions, frozenset({"on_demand", "reserved_1y"}), Counter())
+def speaks_of(each):
+    return each.service == "compute" and each.purchase in ("on_demand", "reserved_1y")
+
+
+def changed(*rows, regions=("here",), in_force=IN_FORCE, speaks_of=speaks_of, left=None):
+    return compared(in_force, rows, regions, speaks_of, Counter(), left)
 
 
 # ---------------------------------------------------------------- what is taken
@@ -106,6 +113,72 @@ def test_machines_that_the_list_does_not_describe_are_named_and_left_out():
     assert not any(each.sku == "huge" for each in changes.facts)
 
 
+# ---------------------------------------------------------------- all that is no machine
+
+
+GIB = {"service": "storage", "unit": "gib"}
+TIERED = [
+    fact()._replace(service="storage", sku="disk", unit="gib", price=Decimal("0.12")),
+    fact()._replace(service="storage", sku="disk", unit="gib", price=Decimal("0.10"), tier_from=Decimal(1024)),
+    fact()._replace(service="storage", sku="disk", unit="gib", price=Decimal(9), gpu="T4"),
+]
+
+
+def tiers(*rows, **more):
+    return changed(
+        *(found("disk")._replace(**{**GIB, **row}) for row in rows), in_force=TIERED, speaks_of=lambda each: not each.gpu, **more
+    )
+
+
+def test_tiers_of_any_service_are_compared_one_by_one():
+    changes = tiers({"price": Decimal("0.11")}, {"price": Decimal("0.10"), "tier_from": Decimal(1024)})
+    assert [(old.price, new.price, new.tier_from, new.unit) for old, new in changes.moved] == [
+        (Decimal("0.12"), Decimal("0.11"), Decimal(0), "gib")
+    ]
+    assert (changes.confirmed, changes.kept, changes.doubts) == (1, 1, [])
+    assert len(changes.facts) == 3
+    assert changes.to_json()["moved"][0]["service"] == "storage"
+
+
+def test_a_tier_that_is_gone_looks_wrong():
+    assert tiers({"price": Decimal("0.12")}).doubts == [
+        "storage disk, here, on_demand, from 1024: 0.10 is in force, and the source has no price"
+    ]
+
+
+def test_of_a_thing_with_two_prices_in_one_tier_no_tier_is_taken():
+    higher = {"price": Decimal("0.09"), "tier_from": Decimal(1024)}
+    changes = tiers({"price": Decimal("0.11")}, higher, {**higher, "price": Decimal("0.08")})
+    assert changes.contradictory == ["storage disk, here, on_demand, from 1024: 0.08 and 0.09"]
+    assert sorted(changes.facts) == sorted(TIERED)
+    assert not changes.moved
+
+
+@pytest.mark.parametrize(("change", "reason"), [({"currency": "EUR"}, "currency"), ({"unit": "hour"}, "unit")])
+def test_a_price_in_another_currency_or_unit_is_none(change, reason):
+    changes = tiers({"price": Decimal("0.11"), **change})
+    assert changes.passed == {f"in another {reason} than the list's": 1}
+    assert (len(changes.gone), changes.moved, changes.added) == (2, [], [])
+
+
+def test_what_the_source_leaves_stays_and_is_told_apart_from_what_is_gone():
+    changes = changed(found(price="1.1"), left={IN_FORCE[1]: "its SKU is not known"})
+    assert IN_FORCE[1] in changes.facts
+    assert (changes.doubts, changes.left, changes.kept) == ([], {"its SKU is not known": 1}, 4)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["small", "gpu", "huge"]), st.decimals("0", "20", places=2), st.sampled_from(["here", "there"]))))
+def test_whatever_is_found_no_price_vanishes_without_a_word_and_none_is_free(rows):
+    changes = changed(*(found(sku, str(price), region) for sku, price, region in rows), regions=("here", "there"))
+    kept = {(each.service, each.sku, each.region, each.purchase) for each in changes.facts}
+    named = {(each.service, each.sku, each.region, each.purchase) for each in changes.gone}
+    assert kept | named >= {(each.service, each.sku, each.region, each.purchase) for each in IN_FORCE}
+    assert not kept & named
+    assert len(kept) == len(changes.facts)
+    assert all(each.price > 0 for each in changes.facts)
+    assert len(changes.gone) <= len(changes.doubts)
+
+
 # ---------------------------------------------------------------- what looks wrong
 
 
@@ -133,13 +206,21 @@ def test_another_price_of_an_older_day_looks_wrong_and_the_same_changes_nothing(
 
 
 class Source:
-    purchases = frozenset({"on_demand"})
+    needs = ""
 
-    def __init__(self, *rows):
-        self.rows = rows
+    def __init__(self, *rows, lacking=None, left=()):
+        self.rows, self.lacking, self.left = rows, lacking, left
 
-    def read(self, web, region, passed):
-        yield from (row for row in self.rows if row.region == region)
+    def lacks(self, access):
+        return self.lacking
+
+    def speaks_of(self, each):
+        return each.service == "compute" and each.purchase == "on_demand"
+
+    def read(self, request):
+        request.leave([each for each in request.in_force if each.region in self.left], "not told")
+        for region in request.each():
+            yield from (row for row in self.rows if row.region == region)
 
 
 @pytest.fixture
@@ -181,6 +262,20 @@ def test_a_source_that_breaks_midway_changes_nothing(prices, regions):
     with pytest.raises(ProviderError, match="no price in there"):
         refresh("tiny", Source(found(price="1.2"), found("gpu", "3")), regions=regions)
     assert (prices / "tiny.json").read_bytes() == before
+
+
+def test_a_region_that_the_source_leaves_stays_unless_it_was_named(prices):
+    source = Source(found(price="1.2"), found("gpu", "3"), left=["there"])
+    made = refresh("tiny", source)
+    assert (made.changes.doubts, made.changes.left, len(made.changes.moved)) == ([], {"not told": 1}, 1)
+    with pytest.raises(ProviderError, match="no price in there") as error:
+        refresh("tiny", source, regions=["there"])
+    assert error.value.hint == "not told"
+
+
+def test_a_source_that_lacks_something_is_not_asked(prices):
+    with pytest.raises(ConfigError, match="KEY is not set"):
+        refresh("tiny", Source(found(), lacking=ConfigError("KEY is not set")), regions=["here"])
 
 
 def test_two_refreshes_at_once_are_refused(prices):
@@ -301,6 +396,15 @@ def test_patience_has_an_end(server, tmp_path, answer, kind, requests):
     with pytest.raises(kind):
         patient(tmp_path)[0].json(f"{server.url}/prices")
     assert len(server.asked) == requests
+
+
+def test_a_secret_header_is_sent_to_nobody_else(server, tmp_path):
+    with replaying() as other:
+        other.document = lambda path, headers: Answer(b"{}")
+        server.document = lambda path, headers: Answer(status=302, headers={"Location": f"{other.url}/elsewhere"})
+        assert patient(tmp_path)[0].json(f"{server.url}/prices", {"X-Key": "secret"}) == {}
+    assert [headers.get("x-key") for _, headers in server.asked] == ["secret"]
+    assert [(path, "x-key" in headers) for path, headers in other.asked] == [("/elsewhere", False)]
 
 
 def test_only_the_web_is_asked(tmp_path):

@@ -15,6 +15,7 @@ from decimal import Decimal
 import pytest
 from aids.replaying import Answer, replaying, served
 
+from mlport.costs.refreshing.sources import Request
 from mlport.costs.refreshing.web import Web
 from mlport.errors import NotFoundError, UnavailableError
 from mlport_sagemaker.price_source import EC2, SAGEMAKER
@@ -47,7 +48,20 @@ TRAPS = {
     "convertible": {"TermType": "Reserved", "LeaseContractLength": "1yr", "PurchaseOption": "No Upfront", "OfferingClass": "convertible"},
     "no price": {"PricePerUnit": ""},
 }
-ML = {"Product Family": "ML Instance", "Unit": "Hrs", "PricePerUnit": "0.2300000000", "serviceCode": "AmazonSageMaker"}
+ML = {  # the columns of AmazonSageMaker's file, as Bjorn248/graphql_aws_pricing_api (SCHEMATA.md, made from it) has them, in AWS' spelling
+    "SKU": "JMCWJEAPVJNFJ5P4", "OfferTermCode": "JRTCKXETXF", "RateCode": "JMCWJEAPVJNFJ5P4.JRTCKXETXF.6YS6EN2CT7",
+    "TermType": "OnDemand", "PriceDescription": "$0.23 per Hour for Training ml.m5.xlarge", "EffectiveDate": "2026-11-01",
+    "StartingRange": "0", "EndingRange": "Inf", "Unit": "Hrs", "PricePerUnit": "0.2300000000", "Currency": "USD", "RelatedTo": "",
+    "Product Family": "ML Instance", "serviceCode": "AmazonSageMaker", "Location": "US East (N. Virginia)",
+    "Location Type": "AWS Region", "Instance Type": "ml.m5.xlarge-Training", "Current Generation": "Yes", "Clock Speed": "NA",
+    "Memory": "16 GiB", "Storage": "EBS only", "Network Performance": "Up to 10 Gigabit", "Processor Architecture": "64-bit",
+    "Volume Type": "", "Max throughput/volume": "", "Group": "", "Group Description": "", "usageType": "USE1-Train:ml.m5.xlarge",
+    "operation": "RunInstance", "Automatic Label": "", "Component": "Training", "Compute Type": "Standard Instances",
+    "DataStore StorageType": "", "GPU": "0", "GPU Memory": "N/A", "Instance Name": "ml.m5.xlarge", "Integrating API": "",
+    "Integrating Feature": "", "Integrating Service": "", "Labeling Task Type": "", "MemoryGB": "", "Physical CPU": "NA",
+    "Physical GPU": "N/A", "PlatoClassificationType": "", "PlatoInstanceName": "m5", "PlatoInstanceType": "", "Pricing Unit": "",
+    "Region Code": "us-east-1", "serviceName": "Amazon SageMaker", "V CPU": "4", "Workforce Type": "",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -60,8 +74,8 @@ def offer(rows, head=HEAD):
     text = io.StringIO()
     lines = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     lines.writerows([*head, ("Version", "20261120205955"), ("OfferCode", rows[0]["serviceCode"])])
-    lines.writerow(list(ROW))
-    lines.writerows([row[name] for name in ROW] for row in rows)
+    lines.writerow(list(rows[0]))
+    lines.writerows(list(row.values()) for row in rows)
     return text.getvalue().encode()
 
 
@@ -83,8 +97,8 @@ def documents(content, service="AmazonEC2"):
 
 
 def read(source, server, tmp_path, passed=None, region="us-east-1"):
-    web = Web(tmp_path, sleep=lambda seconds: None)
-    return list(source.at(server.url).read(web, region, Counter() if passed is None else passed))
+    request = Request([region], [], Web(tmp_path, sleep=lambda seconds: None), passed=Counter() if passed is None else passed)
+    return list(source.at(server.url).read(request))
 
 
 @pytest.mark.parametrize("change", TRAPS.values(), ids=TRAPS)
@@ -119,9 +133,7 @@ def test_sagemaker_prices_are_those_of_trainings_and_endpoints(aws, tmp_path):
         "USE1-SpotTraining:ml.m5.xlarge": "9",
         "USE1-Train:VolumeUsage.gp2": "0.14",
     }
-    aws.document = documents(
-        offer([{**ROW, **ML, "usageType": use, "PricePerUnit": price} for use, price in uses.items()]), "AmazonSageMaker"
-    )
+    aws.document = documents(offer([{**ML, "usageType": use, "PricePerUnit": price} for use, price in uses.items()]), "AmazonSageMaker")
     found = {(row.sku, row.price) for row in read(SAGEMAKER, aws, tmp_path)}
     assert found == {("ml.m5.xlarge", Decimal("0.23")), ("ml.c5.xlarge", Decimal("0.204"))}
 

@@ -13,6 +13,7 @@ from aids.replaying import Answer, replaying
 from mlport.costs import Workload, estimate
 from mlport.costs.catalogue import FOLDER, Catalogue
 from mlport.costs.refreshing.refresh import refresh
+from mlport.costs.refreshing.sources import Request
 from mlport.costs.refreshing.web import Web
 from mlport.errors import NotFoundError, UnavailableError
 from mlport_azureml.price_source import AzureRetailPrices
@@ -79,8 +80,8 @@ def page(items, link="", **more):
 
 
 def read(server, tmp_path, passed=None, region="eastus"):
-    web = Web(tmp_path, sleep=lambda seconds: None)
-    return list(AzureRetailPrices(server.url).read(web, region, Counter() if passed is None else passed))
+    request = Request([region], [], Web(tmp_path, sleep=lambda seconds: None), passed=Counter() if passed is None else passed)
+    return list(AzureRetailPrices(server.url).read(request))
 
 
 @pytest.mark.parametrize("change", TRAPS.values(), ids=TRAPS)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from mlport.errors import SpecError, UnsupportedError
-from mlport.specs import BatchSpec, Compute, JobSpec, ModelRef, ScheduleSpec
+from mlport.specs import BatchSpec, JobSpec, ModelRef, ScheduleSpec
 from mlport.spi import TOKEN, Facts, InputFact, Json, Plan
 from mlport_databricks import PROVIDER
-from mlport_databricks.compute.nodes import for_job, nodes
+from mlport_databricks.compute.nodes import named
 from mlport_databricks.config import Cloud, DatabricksConfig
 from mlport_databricks.emulator.protocol.checking import problems
 from mlport_databricks.emulator.protocol.described import method
@@ -94,15 +94,26 @@ def test_spot_retries_timeout_and_queue_are_always_written_out(cluster: str, spo
         assert found["disable_auto_optimization"] is True, "or Databricks tries again by itself"
 
 
-@pytest.mark.parametrize("config", [CONFIG, AZURE, CONFIG.model_copy(update={"cloud": "gcp"})], ids=["aws", "azure", "gcp"])
-@pytest.mark.parametrize(("cpus", "memory"), list(product((1, 4, 9, 16), (1, 16, 60))))
-def test_no_node_that_satisfies_is_cheaper(config: DatabricksConfig, cpus: int, memory: int) -> None:
-    asked = Compute(cpus=cpus, memory_gib=memory)
-    chosen = for_job(config, asked, "JobSpec.compute")
-    fitting = [node for node in nodes(config) if node.cpus >= cpus and node.memory_gib >= memory and not node.gpus]
-    assert chosen in fitting
-    assert chosen.usd == min(node.usd for node in fitting)
-    assert chosen.usd > 0
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"region": "us-west-2"}, "no prices are known in aws us-west-2; chosen by 0.147 on demand with 0.34 DBU, us-east-1, 2026-07-20"),
+        ({"tier": "standard"}, "no DBU price of tier standard is known in us-east-1; chosen by 0.147 on demand with 0.34 DBU, us-east-1, "),
+        ({"cloud": "azure", "region": "eastus"}, "no spot price of Standard_F4s_v2 is known in eastus; chosen by "),
+    ],
+)
+def test_a_price_that_is_not_known_is_no_price_though_it_chose_the_node(told: dict[str, Any], said: str) -> None:
+    plan = plan_of(CONFIG.model_copy(update=told), compute={"spot": "cloud" in told})
+    assert plan.resolved["machine"]
+    assert plan.resolved["usd_per_hour"] is None
+    assert plan.resolved["price_basis"].startswith(said)
+
+
+def test_a_node_type_that_is_named_has_its_own_price() -> None:
+    assert named(CONFIG, "x9.mega") is None
+    plan = plan_of(compute={"cpus": 1}, **options(node_type="r5.xlarge"))
+    assert (plan.resolved["machine"], plan.resolved["usd_per_hour"]) == ("r5.xlarge", "0.387")
+    assert float(plan_of(compute={"spot": True}, **options(node_type="r5.xlarge")).resolved["usd_per_hour"]) < 0.387
 
 
 def test_a_gpu_brings_its_node_and_its_runtime() -> None:

@@ -10,9 +10,11 @@ HOMES = {
     "estimate": ("mlport.cli.cost.compare:estimate", "The price of a workload at one target, line by line."),
     "compare": ("mlport.cli.cost.compare:compare", "One workload at several targets, side by side."),
     "prices": ("mlport.cli.cost.prices:prices", "Look prices up in the catalogue."),
+    "actual": ("mlport.cli.cost.actual:actual", "What real work came to, against what was expected."),
+    "budget": ("mlport.cli.cost.actual:budget", "How the month stands against the profile's budget."),
     "bill": ("mlport.cli.cost.bill:bill", "What was billed (FOCUS), by service, sku, tag or another dimension."),
     "reconcile": ("mlport.cli.cost.bill:reconcile", "A bill against a workload's estimate, line by line."),
-    "refresh": ("mlport.cli.cost.refresh:refresh", "Newer prices of machines, from the official sources."),
+    "refresh": ("mlport.cli.cost.refresh:refresh", "Newer prices, from the official sources."),
 }
 
 

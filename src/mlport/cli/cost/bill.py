@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KINDS = ("billed", "effective", "contracted", "list")
 SHORTEST_MONTH = 27  # days to the begin of its last
+LONGEST_MONTHS = 1200
 COLUMNS = ("status", "part", "what", "expected", "billed", "difference", "by quantity", "by price", "reason")
 bill_options = together(
     click.argument("files", metavar="FILE...", nargs=-1, required=True),
@@ -119,6 +120,8 @@ def reconcile(
     from mlport.cli import specfile
     from mlport.costs import reconciling
 
+    if months is not None and not 0 < months <= LONGEST_MONTHS:
+        raise SpecError(f"--months {months:g}: must be at most {LONGEST_MONTHS}")
     workload = cast("Workload", specfile.load(workload_file, kinds=("workload",), sets=sets))
     share = _share(tolerance)
     rules = reconciling.matches(Path(matches)) if matches else ()

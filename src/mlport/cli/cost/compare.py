@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlport.costs.workload import Workload
 
 FORMATS = ("table", "markdown", "csv", "json", "html")
-ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".html": "html", ".htm": "html"}
+ENDINGS = {"": "table", ".txt": "table", ".md": "markdown", ".csv": "csv", ".json": "json", ".html": "html", ".htm": "html"}
 
 
 @command("estimate", example="mlport cost estimate workload.toml --target local\nmlport cost estimate workload.toml --target prod --json")
@@ -63,7 +63,7 @@ def compare(cli: Cli, file: str, targets: str, form: str | None, out: str | None
 
     names = [name.strip() for name in targets.split(",") if name.strip()]
     found = _compared(cli, _workload(file, sets), names)
-    form = "json" if cli.out.json else form or ENDINGS.get(Path(out or "").suffix.lower(), "table")
+    form = "json" if cli.out.json else form or _form(Path(out or ""))
     if form == "table" and out is None:
         texts.print_comparison(cli.out, found)
         return
@@ -97,6 +97,16 @@ def _workload(file: str, sets: tuple[tuple[str, str], ...]) -> Workload:
     found = specfile.load(file, kinds=("workload",), sets=sets)
     assert isinstance(found, Workload)  # noqa: S101 - no other kind was asked for
     return found
+
+
+def _form(path: Path) -> str:
+    """How to say it, by the name of a file."""
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise SpecError(
+            f"--out {path}: no format ends in {ending}", hint=f"there are {', '.join(filter(None, ENDINGS))}; or say it with --format"
+        )
+    return ENDINGS[ending]
 
 
 def _write(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlport.costs.catalogue import Catalogue
     from mlport.costs.facts import Fact
 
+LONGEST_HINT = 300  # characters; a list of all machines is no advice
 COLUMNS = ("list", "service", "sku", "region", "purchase", "price", "currency", "unit", "as_of", "machine")
 
 
@@ -56,6 +57,9 @@ def prices(
     for field, value in filters.items():
         _require_known(field, value, {getattr(fact, field) for fact in listed.facts})
     _require_known("region", region, {fact.region for fact in listed.facts})
+    _require_known("gpu", gpu and gpu.upper(), {fact.gpu.upper() for fact in listed.facts if fact.gpu})
+    if sku and not any(sku.lower() in fact.sku.lower() for fact in listed.facts):
+        _require_known("sku", sku, {fact.sku for fact in listed.facts})
     found = [fact for fact in listed.facts if _fits(fact, filters, region, sku, wanted)]
     if wanted:
         found.sort(key=lambda fact: (fact.price, fact.vcpus, fact.memory_gib, fact.sku, fact.region))
@@ -89,11 +93,13 @@ def _require_known(field: str, value: str | None, known: set[str]) -> None:
     from mlport.errors import SpecError
 
     if value is not None and value not in known:
-        raise SpecError(f"--{field} {value}: no price has that", hint=nearest(value, sorted(known)))
+        near = nearest(value, sorted(known))
+        raise SpecError(f"--{field} {value}: no price has that", hint=near if len(near) <= LONGEST_HINT else None)
 
 
 def _fits(fact: Fact, filters: dict[str, str | None], region: str | None, sku: str | None, wanted: Any) -> bool:
-    from mlport.costs.catalogue import ANYWHERE, satisfies
+    from mlport.costs.catalogue import ANYWHERE
+    from mlport.costs.offers import satisfies
 
     return (
         all(value in (None, getattr(fact, field)) for field, value in filters.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 from mlport.cli.output import Output, Row
 from mlport.cli.plain import cell
 from mlport.costs.uncertainty import assumption
-from mlport.costs.words import WAYS, answered, missing, money, months, small, summed, total
+from mlport.costs.words import WAYS, briefly, missing, money, months, small, summed, total, why_not
 
 if TYPE_CHECKING:
     from mlport.costs.compare import Comparison, Standing
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from mlport.costs.records import Line
 
 LARGEST_EFFECTS = 5
+_NUMBER = re.compile(r"(at least )?-?[\d,]+(\.\d+)?(e-?\d+)?%?")
+_NO_NUMBER = ("-", "never", "unknown", "unpriced", "free")
 LINES = ("part", "category", "what", "quantity", "unit", "unit_price", "amount", "as_of")
 Table = tuple[str, Sequence[Row], Sequence[str]]
 """A title, rows, and the columns to show."""
@@ -75,7 +78,8 @@ def markdown(found: Comparison) -> str:
     """A page: the verdict, the tables, every line with its source."""
     parts = [f"# {found.workload.name}: what it costs", f"**{_escaped(found.verdict)}**"]
     for title, rows, columns in [*tables(found), _all_lines(found)]:
-        head = [f"## {title}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+        marks = ["--:" if _is_numeric(rows, column) else "---" for column in columns]
+        head = [f"## {title}", "", f"| {' | '.join(columns)} |", f"|{'|'.join(marks)}|"]
         body = [f"| {' | '.join(_escaped(cell(row.get(column))) for column in columns)} |" for row in rows]
         parts.append("\n".join([*head, *body]))
     parts.append("\n".join(f"- {_escaped(text)}" for text in remarks(found)))
@@ -101,12 +105,13 @@ def tables(found: Comparison) -> Iterator[Table]:
         {
             "own": each.own,
             "rented": each.cloud,
-            **{name: answered(getattr(each, name), name) for name in ("hours", "months", "utilization")},
+            **{name: briefly(getattr(each, name), name) for name in ("hours", "months", "utilization")},
+            "why not": why_not(each) or None,
         }
         for each in found.break_even
     ]
     if against:
-        yield "When own machines pay", against, ("own", "rented", "hours", "months", "utilization")
+        yield "When own machines pay", against, ("own", "rented", "hours", "months", "utilization", "why not")
     effects = [
         {"target": name, "input": effect.name, "at its low": money(effect.at_low), "at its high": money(effect.at_high)}
         for name, largest in found.tornado.items()
@@ -207,9 +212,17 @@ def _plain(found: Comparison) -> Iterator[str]:
     for title, rows, columns in tables(found):
         cells = [list(columns), *([cell(row.get(column)) for column in columns] for row in rows)]
         widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+        signs = [">" if _is_numeric(rows, column) else "<" for column in columns]
         yield from ("", title)
-        yield from ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+        for line in cells:
+            yield "  ".join(f"{text:{sign}{width}}" for text, sign, width in zip(line, signs, widths, strict=True)).rstrip()
     yield from ("", *remarks(found))
+
+
+def _is_numeric(rows: Sequence[Row], column: str) -> bool:
+    """Whether a column has numbers, and nothing else but what stands for none."""
+    told = [cell(row.get(column)) for row in rows]
+    return any(_NUMBER.fullmatch(text) for text in told) and all(_NUMBER.fullmatch(text) or text in _NO_NUMBER for text in told)
 
 
 def _escaped(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 from mlport.costs import catalogue
 from mlport.costs.facts import pack
 from mlport.costs.refreshing.changes import Changes, compared
-from mlport.costs.refreshing.sources import Found, PriceSource
+from mlport.costs.refreshing.sources import Access, Found, PriceSource, Request
 from mlport.costs.refreshing.web import Web
 from mlport.errors import ConflictError, ProviderError
 
@@ -51,41 +50,51 @@ def refresh(
     dry_run: bool = False,
     progress: Callable[[str], None] = lambda text: None,
     web: Web | None = None,
+    access: Access | None = None,
 ) -> Refreshed:
-    """Refresh one list for `regions`, or for those that it has prices of machines in.
+    """Refresh one list for `regions`, or for those that it has prices in of what the source speaks of.
 
     A list that looks wrong (`Changes.doubts`) is not written unless forced.
 
     Raises:
+        ConfigError: the source needs something of whoever asks that `access` has not.
         ConflictError: another refresh is under way.
-        ProviderError: the source did not answer, or has no price of a known machine in a region.
+        ProviderError: the source did not answer, or has no price of a known thing in a region.
     """
+    access = access or Access()
+    if (lacking := source.lacks(access)) is not None:
+        raise lacking
     folder = catalogue.folder()
     with _alone(folder):
         listed = catalogue.Catalogue(folder).list(name)
-        regions = list(dict.fromkeys(regions or listed.machine_regions))
-        passed: Counter[str] = Counter()
-        found = _found(source, web or Web(folder / UNFINISHED), regions, passed, progress)
-        changes = compared(listed.facts, found, regions, source.purchases, passed)
+        asked = list(dict.fromkeys(regions)) or _regions(listed, source)
+        request = Request(asked, listed.facts, web or Web(folder / UNFINISHED), access, progress)
+        changes = compared(listed.facts, _found(source, request, bool(regions)), asked, source.speaks_of, request.passed, request.left)
         version = max((fact.as_of.isoformat() for fact in changes.facts), default=listed.version)
         path = None
         if not dry_run and (force or not changes.doubts):
             path = _write(folder / f"{name}.json", pack(changes.facts, version))
             catalogue.forget()
-    return Refreshed(name, version, regions, changes, path)
+    return Refreshed(name, version, asked, changes, path)
 
 
-def _found(source: PriceSource, web: Web, regions: Sequence[str], passed: Counter[str], progress: Callable[[str], None]) -> Iterator[Found]:
-    for number, region in enumerate(regions, start=1):
-        where = f"{region} ({number} of {len(regions)})"
-        progress(where)
-        web.progress = lambda text, where=where: progress(f"{where}: {text}")  # type: ignore[misc]
-        some = False
-        for row in source.read(web, region, passed):
-            some = True
-            yield row
-        if not some:
-            raise ProviderError(f"the source has no price in {region}", hint="name the regions that it has with --region")
+def _regions(listed: catalogue.PriceList, source: PriceSource) -> list[str]:
+    """Where the list has prices of what the source speaks of."""
+    spoken = {fact.region for fact in listed.facts if source.speaks_of(fact)}
+    return [region for region in listed.regions if region in spoken]
+
+
+def _found(source: PriceSource, request: Request, named: bool) -> Iterator[Found]:
+    """What the source has. In each region something, unless nobody `named` the region and the source leaves it as it is."""
+    seen = set()
+    for row in source.read(request):
+        seen.add(row.region)
+        yield row
+    for region in request.regions:
+        left = {reason for fact, reason in request.left.items() if fact.region == region}
+        if region not in seen and (named or not left):
+            hint = "; ".join(sorted(left)) or "name the regions that it has with --region"
+            raise ProviderError(f"the source has no price in {region}", hint=hint)
 
 
 def _write(path: Path, text: str) -> Path:

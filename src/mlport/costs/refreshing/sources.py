@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from mlport.costs.catalogue import nearest
+from mlport.costs.facts import Fact
 from mlport.costs.refreshing.web import Web
-from mlport.errors import SpecError
+from mlport.errors import ConfigError, SpecError
+from mlport.plugins import installed
 
 GROUP = "mlport.price_sources"
 
 
 class Found(NamedTuple):
-    """The price of an hour of a machine, in US dollars, as the source says it; `derived_from` where it had to be computed."""
+    """A price as the source says it; `derived_from` where it had to be computed. Of a machine, by the hour, if nothing else is said."""
 
     sku: str
     region: str
@@ -27,27 +31,76 @@ class Found(NamedTuple):
     as_of: date
     source: str
     derived_from: str = ""
+    service: str = "compute"
+    unit: str = "hour"
+    tier_from: Decimal = Decimal(0)
+    gpu: str = ""
+    """As the list in force names it, where things of one sku differ by it."""
+    currency: str = "USD"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a source may need of whoever asks: a profile of mlport.toml, or the environment. Secrets are read when needed, and not kept."""
+
+    profile: str | None = None
+    config: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+
+
+@dataclass
+class Request:
+    """What a source is asked: the prices of these regions."""
+
+    regions: Sequence[str]
+    in_force: Sequence[Fact]
+    """The list as it is: what a source composes prices for is described there."""
+    web: Web
+    access: Access = field(default_factory=Access)
+    progress: Callable[[str], None] = lambda text: None
+    passed: Counter[str] = field(default_factory=Counter)
+    """Rows of the source that are no price for this list, by the reason."""
+    left: dict[Fact, str] = field(default_factory=dict)
+    """Prices that stay, for the source turned out not to speak of them, with the reason."""
+
+    def each(self) -> Iterator[str]:
+        """The regions one after the other, with progress."""
+        for number, region in enumerate(self.regions, start=1):
+            where = f"{region} ({number} of {len(self.regions)})"
+            self.progress(where)
+            self.web.progress = lambda text, where=where: self.progress(f"{where}: {text}")  # type: ignore[misc]
+            yield region
+
+    def leave(self, facts: Iterable[Fact], reason: str) -> None:
+        """Let prices stay as they are: the source says nothing of them, rather than that they are gone."""
+        self.left.update(dict.fromkeys(facts, reason))
 
 
 class PriceSource(Protocol):
-    """One official source of the prices of machines."""
+    """One official source of prices."""
 
     @property
-    def purchases(self) -> frozenset[str]:
-        """The ways to pay that it has all prices of: what it does not say of these is no longer sold."""
+    def needs(self) -> str:
+        """What it needs of whoever asks, in one line, such as the environment variable of a key; empty if nothing."""
 
-    def read(self, web: Web, region: str, passed: Counter[str]) -> Iterator[Found]:
-        """The prices in a region. Rows that are none of them are counted by the reason in `passed`.
+    def lacks(self, access: Access) -> ConfigError | None:
+        """Why it cannot be asked: what is missing, and as its hint how to get it. Nothing is contacted."""
+
+    def speaks_of(self, fact: Fact) -> bool:
+        """Whether it has all prices of this kind: what it does not say of these is no longer sold, unless it `leave`s them."""
+
+    def read(self, request: Request) -> Iterator[Found]:
+        """The prices in the regions.
 
         Raises:
             NotFoundError: it has no such region.
+            ConfigError: what it lacks.
             ProviderError: it did not answer, or not with a price list.
         """
 
 
-@cache
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _points() -> Mapping[str, EntryPoint]:
+    return installed(GROUP)
 
 
 def names() -> list[str]:

@@ -12,7 +12,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -51,9 +51,9 @@ class Web:
     ) -> None:
         self._folder, self.progress, self._sleep = folder, progress, sleep
 
-    def json(self, url: str) -> Any:
-        """A document; its numbers with a point are Decimals, digit by digit."""
-        text = retry(lambda: self._whole(url), attempts=ATTEMPTS, sleep=self._sleep)
+    def json(self, url: str, secret: Mapping[str, str] | None = None) -> Any:
+        """A document; its numbers with a point are Decimals, digit by digit. `secret` are headers that no other host is sent."""
+        text = retry(lambda: self._whole(url, secret or {}), attempts=ATTEMPTS, sleep=self._sleep)
         try:
             return json.loads(text, parse_float=Decimal)
         except ValueError as error:
@@ -71,8 +71,8 @@ class Web:
         finally:
             _discard(path)
 
-    def _whole(self, url: str) -> bytes:
-        with self._opened(url, {}) as answer:
+    def _whole(self, url: str, secret: Mapping[str, str]) -> bytes:
+        with self._opened(url, {}, secret) as answer:
             return _read(answer, None, url)
 
     def _continued(self, url: str, path: Path) -> None:
@@ -107,11 +107,13 @@ class Web:
             self.progress(_progress(start + got, expected))
         return got
 
-    def _opened(self, url: str, headers: dict[str, str]) -> Any:
-        """An answer to be read and closed."""
+    def _opened(self, url: str, headers: dict[str, str], secret: Mapping[str, str] | None = None) -> Any:
+        """An answer to be read and closed. A redirection is followed without the secret headers."""
         if urlsplit(url).scheme not in ("https", "http"):
             raise InvalidRequestError(f"{url}: prices are fetched by https", operation=url)
         request = urllib.request.Request(url, headers={"User-Agent": agent(), **headers})  # noqa: S310 - the scheme is looked at above
+        for name, value in (secret or {}).items():
+            request.add_unredirected_header(name, value)
         try:
             return urllib.request.urlopen(request, timeout=SECONDS)  # noqa: S310
         except urllib.error.HTTPError as error:
