@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Self, get_args
@@ -181,12 +181,13 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(inner)
 
 
-@contextmanager
-def _refusing(model: type[BaseModel], data: object) -> Iterator[None]:
-    try:
-        yield
-    except ValidationError as error:
-        raise SpecError(describe_problems(error, model, data)) from error
+def _refusal(error: ValidationError, model: type[BaseModel], data: object) -> SpecError:
+    if isinstance(data, str | bytes | bytearray):
+        try:
+            data = json.loads(data)
+        except ValueError:
+            data = None
+    return SpecError(describe_problems(error, model, data))
 
 
 class Spec(BaseModel):
@@ -196,20 +197,26 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def __init__(self, /, **fields: Any) -> None:
-        with _refusing(type(self), fields):
+        try:
             super().__init__(**fields)
+        except ValidationError as error:
+            raise _refusal(error, type(self), fields) from error
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # parts are checked with the whole, which knows where they stand
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
-        with _refusing(cls, obj):
+        try:
             return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise _refusal(error, cls, obj) from error
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
-        with _refusing(cls, None):
+        try:
             return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            raise _refusal(error, cls, json_data) from error
 
     @model_validator(mode="after")
     def _without_contradiction(self) -> Self:

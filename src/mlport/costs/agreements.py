@@ -18,6 +18,7 @@ from mlport.costs.facts import Fact
 from mlport.costs.records import Line, Price
 from mlport.costs.workload import LARGEST
 from mlport.errors import SpecError
+from mlport.fields import Count, Real
 
 Percent = Annotated[Decimal, Field(ge=0, le=100, allow_inf_nan=False)]
 Amount = Annotated[Decimal, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
@@ -74,11 +75,11 @@ class OwnPrice(Row):
     currency: Currency = "USD"
     source: str = Field(min_length=1)
     as_of: date
-    vcpus: float = Field(0, ge=0, le=LARGEST)
-    memory_gib: float = Field(0, ge=0, le=LARGEST)
+    vcpus: Real = Field(0, ge=0, le=LARGEST)
+    memory_gib: Real = Field(0, ge=0, le=LARGEST)
     gpu: str = ""
-    gpus: int = Field(0, ge=0, le=1024)
-    gpu_memory_gib: float = Field(0, ge=0, le=LARGEST)
+    gpus: Count = Field(0, ge=0, le=1024)
+    gpu_memory_gib: Real = Field(0, ge=0, le=LARGEST)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

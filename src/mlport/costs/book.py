@@ -355,12 +355,13 @@ def load(path: Path) -> PriceBook:
 def _require_known(book: PriceBook, say: Callable[[Place], str]) -> None:
     """Discounts and commitments are of price lists that there are, taxes of providers that there are."""
     lists, providers = default().names(), pricing.names()
-    services = sorted({fact.service for name in lists for fact in default().list(name).facts}) if book.prices else []
+    facts = [fact for name in lists for fact in default().list(name).facts] if book.prices else []
     for at, price in enumerate(book.prices):
         _require(price.provider, lists, say(("prices", at, "provider")))
-        near = [] if price.service in services else difflib.get_close_matches(price.service, services, n=1, cutoff=0.7)
-        if near:  # another service than those of the lists is fine: items may name it
-            raise SpecError(f"{say(('prices', at, 'service'))}: there is no {price.service!r}", hint=f"did you mean {near[0]!r}?")
+        for key in ("service", "purchase"):
+            told, known = getattr(price, key), sorted({getattr(fact, key) for fact in facts})
+            if told not in known:
+                raise SpecError(f"{say(('prices', at, key))}: there is no {told!r}", hint=nearest(told, known))
     catalogue = book.supplied(default())
     rows: Sequence[tuple[str, int, Discount | Commitment]] = [
         *(("discounts", at, row) for at, row in enumerate(book.discounts)),

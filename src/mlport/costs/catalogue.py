@@ -115,13 +115,22 @@ class Catalogue:
             files = [path for place in self._places() if (path := place / f"{name}.json").is_file()]
             if not files:
                 raise SpecError(f"there is no price list {name!r}", hint=nearest(name, self.names()))
-            found = [Packed(path.read_text(encoding="utf-8")) for path in files]
+            found = [_packed(path) for path in files]
             newest = max(found, key=lambda each: each.version)  # the first of equals: a newer mlport may bring newer ones
             self._lists[name] = PriceList(newest.version, newest)
         return self._lists[name]
 
     def _places(self) -> Sequence[Path]:
         return [place for place in (self._folder, SNAPSHOT) if place is not None]
+
+
+def _packed(path: Path) -> Packed:
+    try:
+        return Packed(path.read_text(encoding="utf-8"))
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise SpecError(
+            f"{path}: is no price list: {error}", hint="`mlport cost refresh` makes it anew; without the file, mlport's own prices hold"
+        ) from error
 
 
 def default() -> Catalogue:

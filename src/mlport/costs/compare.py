@@ -104,7 +104,7 @@ class Comparison:
         if not rivals:
             return said
         second = min(rivals, key=lambda each: (each.total, each.target))
-        less = (1 - best.total / second.total) * 100 if second.total else Decimal(0)
+        less = min((1 - best.total / second.total) * 100, Decimal(99)) if second.total else Decimal(0)
         said += f", {less:.0f} % less than {second.target}" if less >= 1 else f", about as much as {second.target}"
         share = self.odds.get(best.target)
         if share is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlport.costs.arithmetic import Number
@@ -18,6 +18,8 @@ Category = Literal[
     "capital", "power", "space", "maintenance", "staff", "software", "network", "security", "upkeep", "downtime", "tax",
 ]  # fmt: skip
 CENT = Decimal("0.01")
+_LARGE = Context(prec=80)
+"""However large an amount, its cents can be shown."""
 _NOTHING: Number = 0  # of either arithmetic
 
 
@@ -162,7 +164,7 @@ class Estimate:
 
 def cents(amount: Decimal) -> Decimal:
     """An amount as it is shown: half a cent up."""
-    return amount.quantize(CENT, ROUND_HALF_UP)
+    return amount.quantize(CENT, ROUND_HALF_UP, _LARGE)
 
 
 def plain(value: Any) -> float | None:

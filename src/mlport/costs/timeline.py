@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from math import ceil
+from math import ceil, inf
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -66,8 +66,12 @@ def timeline(
     Raises:
         SpecError: the workload has no such sweep, or not all of it has a price at the target.
     """
-    if any(hours <= 0 for hours in measured):
+    if not all(0 < hours < inf for hours in measured):
         raise SpecError("timeline: measured hours must be more than 0")
+    if not 0 <= float(budget) < inf:
+        raise SpecError(f"timeline: budget must be an amount of money, at least 0 (got {budget})")
+    if deadline is not None and (deadline.tzinfo is None) != (start.tzinfo is None):
+        raise SpecError("timeline: start and deadline: give both with a time zone, or none")
     sweep = _sweep(workload, part)
     hours = mean(measured) if measured else _middle(sweep.hours)
     at, prices = target(workload, name), catalogue or default()

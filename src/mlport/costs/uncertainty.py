@@ -87,18 +87,6 @@ def triangular(uniform: Array, low: float, mid: float, high: float) -> Array:
     return np.where(uniform < turn, rising, high - np.sqrt((1 - uniform) * (high - low) * (high - mid)))
 
 
-def spreads(
-    workload: Workload,
-    targets: Sequence[Target],
-    catalogue: Catalogue,
-    *,
-    discount: Discount | None = None,
-    today: date | None = None,
-) -> dict[str, Spread]:
-    """P10, P50 and P90 of each target's total; of what has a price, where not all has."""
-    return {name: spread(total) for name, total in totals(workload, targets, catalogue, discount=discount, today=today).items()}
-
-
 def spread(total: Array) -> Spread:
     """P10, P50 and P90 of samples."""
     import numpy as np

@@ -204,6 +204,58 @@ def test_prices_of_nothing(cost: Call, args: tuple[str, ...], words: str) -> Non
     refused(cost("prices", "vertex", *args), words)
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"version": "9999-01-01"}', '{"a":' * 50_000])
+def test_a_price_list_that_is_damaged(cost: Call, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    Path("lists").mkdir()
+    Path("lists/vertex.json").write_text(content)
+    monkeypatch.setenv("MLPORT_PRICES", str(Path("lists").absolute()))
+    refused(cost("estimate", "workload.toml", "--target", "vertex"), "vertex.json: is no price list", "mlport cost refresh")
+
+
+ITEM = '\n[[items]]\nname = "fee"\nquantity = 1\nprice = 1\nunit = "x"\nsource = "it"\nas_of = 2026-01-01\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("price = 1", "price = -1", "line 85: items[0].price: must be greater than or equal to 0"),
+        ("price = 1", 'price = "1 USD"', "items[0].price: must be a number"),
+        ("price = 1", 'price = 1\ncurrency = "EUX"', "items[0].currency: must be a currency of ISO 4217, did you mean"),
+        ("price = 1", 'price = 1\ntargets = ["vertx"]', "items.fee.targets: there is no target 'vertx'"),
+        ("price = 1", 'provider = "vertx"\nservice = "compute"\nsku = "x"', "did you mean 'vertex'?"),
+        ("price = 1", "tiers = [[0, 1], [10, 2], [5, 1]]", "items[0]: tiers begin at 0 and rise"),
+    ],
+)
+def test_a_wrong_item(cost: Call, old: str, new: str, words: str) -> None:
+    Path("workload.toml").write_text(FILES["workload"] + ITEM.replace(old, new))
+    refused(cost("compare", "workload.toml", "--targets", "vertex"), words)
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "csv", "json", "html"])
+@pytest.mark.parametrize("size", ["largest", "nothing"])
+def test_the_largest_and_the_least_that_is_allowed_have_a_price(cost: Call, form: str, size: str) -> None:
+    """Amounts of 40 digits, and nothing at all: sums, cents, charts and percentiles hold."""
+    large = size == "largest"
+    changes = {
+        "months = 12": "months = 1200" if large else "months = 1e-9",
+        HOURS: "hours = 876000" if large else "hours = 0",
+        "hours = [0.3, 0.5, 0.9]": "hours = 876000" if large else "hours = 0",
+        "runs = 30": "runs = 1e9" if large else "runs = 0",
+        "trials = 40": "trials = 1e9" if large else "trials = 0",
+        "runs = 4": "runs = 1e9" if large else "runs = 0",
+        "rows = 20_000_000": "rows = 1e15" if large else "rows = 0",
+        "gib = 500": "gib = 1e12\nwrites = 1e15\nreads = 1e15" if large else "gib = 0",
+        "latency_ms = [25, 40, 80]": "latency_ms = 86400000" if large else "latency_ms = 0",
+    }
+    text = FILES["workload"] + ITEM.replace("quantity = 1", "quantity = 1e15\nhours = 876000\nruns = 1e9" if large else "quantity = 0")
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    Path("workload.toml").write_text(text)
+    status, out, err = cost("compare", "workload.toml", "--targets", "local,vertex,azureml,databricks,sagemaker", "--format", form)
+    assert (status, err) == (0, "")
+    assert "nan" not in out.lower().replace("finance", "").replace("maintenance", "")
+
+
 # ---------------------------------------------------------------- books
 
 

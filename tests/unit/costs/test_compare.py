@@ -71,7 +71,7 @@ def test_the_verdict_is_one_sentence_to_forward():
 
 
 def test_how_often_a_target_is_the_cheapest_is_counted_sample_by_sample():
-    """On spot at first, on demand there once the search is long: one quantity decides, and its triangle says how often."""
+    """A fee beside a cheap machine, or a dear machine without one: the hours decide, and their triangle says how often."""
     from scipy import stats
 
     asked = workload(
@@ -402,5 +402,14 @@ def test_a_deadline_limits_too_and_an_unpriced_search_is_refused():
     spot = workload(sweeps=[{"hours": 1, "trials": 9, "compute": {"cpus": 8, "spot": True}}])
     with pytest.raises(SpecError, match="no spot price of big"):
         timeline(spot, "tiny", budget=10, start=start, catalogue=PRICES)
+    for wrong in (
+        {"budget": float("nan")},
+        {"budget": -1},
+        {"measured": [float("nan")]},
+        {"measured": [-1]},
+        {"deadline": datetime(2027, 1, 1)},
+    ):
+        with pytest.raises(SpecError, match=f"timeline: .*{next(iter(wrong))}"):
+            timeline(asked, "tiny", **{"budget": 10, "start": start, "catalogue": PRICES, **wrong})
     with pytest.raises(SpecError, match="one sweep is wanted"):
         timeline(workload(storage=[{"gib": 1}]), "tiny", budget=10, start=start, catalogue=PRICES)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mlport.costs.estimate import priced, target
-from mlport.costs.uncertainty import AGE, SPOT, spreads, tornado, triangular, uncertain
+from mlport.costs.uncertainty import AGE, SPOT, Spread, odds, spread, tornado, totals, triangular, uncertain
 from mlport.costs.what_if import changed, located
 from mlport.costs.workload import Workload
 
@@ -26,6 +26,18 @@ RANGES = st.lists(st.integers(1, 5000).map(lambda hundredths: hundredths / 100),
 
 def workload(**fields):
     return Workload.model_validate({**HERE, "uncertainty": SURE, **fields})
+
+
+def spreads(*args, today) -> dict[str, Spread]:
+    return {name: spread(total) for name, total in totals(*args, today=today).items()}
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=5, max_size=5), min_size=1, max_size=4))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_one_is_the_cheapest_in_each_sample(samples):
+    found = {f"target {number}": np.array(totals_of_it, dtype=float) for number, totals_of_it in enumerate(samples)}
+    wins = [min(found, key=lambda name, at=at: (found[name][at], name)) for at in range(5)]
+    assert odds(found) == {name: wins.count(name) / 5 for name in found}
 
 
 @given(RANGES, RANGES, RANGES)

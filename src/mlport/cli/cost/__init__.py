@@ -9,6 +9,8 @@ from mlport.cli.command import LazyGroup
 HOMES = {
     "estimate": ("mlport.cli.cost.compare:estimate", "The price of a workload at one target, line by line."),
     "compare": ("mlport.cli.cost.compare:compare", "One workload at several targets, side by side."),
+    "what-if": ("mlport.cli.cost.asking:what_if", "A workload's cost at other values of one field."),
+    "timeline": ("mlport.cli.cost.asking:timeline", "How many trials of a sweep fit into a budget, by when."),
     "prices": ("mlport.cli.cost.prices:prices", "Look prices up in the catalogue."),
     "actual": ("mlport.cli.cost.actual:actual", "What real work came to, against what was expected."),
     "budget": ("mlport.cli.cost.actual:budget", "How the month stands against the profile's budget."),

@@ -33,7 +33,7 @@ def estimate(cli: Cli, file: str, target: str, sets: tuple[tuple[str, str], ...]
     """
     from mlport.cli.cost import texts
 
-    found = _compared(cli, _workload(file, sets), [target])
+    found = _compared(cli, workload_in(file, sets), [target])
     if cli.out.json:
         cli.out.document(texts.estimate_json(found))
     else:
@@ -62,7 +62,7 @@ def compare(cli: Cli, file: str, targets: str, form: str | None, out: str | None
     from mlport.cli.cost import texts
 
     names = [name.strip() for name in targets.split(",") if name.strip()]
-    found = _compared(cli, _workload(file, sets), names)
+    found = _compared(cli, workload_in(file, sets), names)
     form = "json" if cli.out.json else form or _form(Path(out or ""))
     if form == "table" and out is None:
         texts.print_comparison(cli.out, found)
@@ -90,7 +90,8 @@ def _html(found: Comparison) -> str:
     return report.html(found)
 
 
-def _workload(file: str, sets: tuple[tuple[str, str], ...]) -> Workload:
+def workload_in(file: str, sets: tuple[tuple[str, str], ...]) -> Workload:
+    """The workload that a file describes. Raises SpecError."""
     from mlport.cli import specfile
     from mlport.costs.workload import Workload
 
