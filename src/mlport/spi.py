@@ -7,7 +7,7 @@ and the journal. docs/spi.md says for five providers what each verb becomes.
 Rules that the conformance suite holds every provider to:
 
 - `supports` answers for every capability; what is absent is refused at `plan`, before anything is sent.
-- `plan` is pure: the same spec and facts give the same plan, and nothing is read, sent or imported.
+- `plan` is pure: the same spec, facts and price lists give the same plan; nothing is sent, asked or imported.
 - `submit`, `register`, `create` and `deploy` are idempotent by token: the same token, the same thing.
 - Success is sticky: a terminal state never changes. What the provider does not know is `State.UNKNOWN`.
 - Times are aware and in UTC. Deleting what is absent succeeds. Errors are `mlport.errors`, raised `from` the original.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlport.costs import report_charts as charts
 from mlport.costs.records import Price
 from mlport.costs.uncertainty import assumption
-from mlport.costs.words import NEVER, WAYS, briefly, missing, money, months, small, whole, why_not
+from mlport.costs.words import NEVER, WAYS, briefly, missing, money, months, on_ways, small, whole, why_not
 from mlport.reports.blocks import Amount, Block, Cell, Fold, Page, Points, Section, Side, Table, Text
 
 if TYPE_CHECKING:
@@ -244,6 +244,8 @@ def _ways(found: Comparison) -> Iterator[Block]:
         for option in each.options:
             if option.cost is None:
                 unknown.setdefault(f"{each.target}, {WAYS[option.purchase]}: {option.words}", []).append(each.part)
+    if rows and (said := on_ways(found)):
+        yield Text(said, "quiet")
     if rows:
         columns = ["target", "part", *WAYS.values(), "cheapest known", "how"]
         yield Table(

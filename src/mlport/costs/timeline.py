@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlport.costs.workload import Workload
 
 MOST = 1_000_000  # trials
+LONGEST = 876_000  # hours of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def timeline(
     Raises:
         SpecError: the workload has no such sweep, or not all of it has a price at the target.
     """
-    if not all(0 < hours < inf for hours in measured):
-        raise SpecError("timeline: measured hours must be more than 0")
+    if not all(0 < hours <= LONGEST for hours in measured):
+        raise SpecError(f"timeline: measured hours must be more than 0, and at most {LONGEST:,}, a century")
     if not 0 <= float(budget) < inf:
         raise SpecError(f"timeline: budget must be an amount of money, at least 0 (got {budget})")
     if deadline is not None and (deadline.tzinfo is None) != (start.tzinfo is None):
@@ -89,7 +90,10 @@ def timeline(
     took = timedelta(hours=hours / at.settings.speed, minutes=_middle(sweep.warm_up))
 
     def end(trials: int) -> datetime:
-        return start + ceil(trials / sweep.parallel) * took
+        try:
+            return start + ceil(trials / sweep.parallel) * took
+        except OverflowError as error:
+            raise SpecError(f"timeline: {trials:,} trials of {hours:g} h end later than a date can say") from error
 
     asked = min(int(_middle(sweep.trials)), MOST)
     affordable = _most(asked, lambda trials: cost(trials) <= Decimal(str(budget)))

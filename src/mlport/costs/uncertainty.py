@@ -87,6 +87,11 @@ def triangular(uniform: Array, low: float, mid: float, high: float) -> Array:
     return np.where(uniform < turn, rising, high - np.sqrt((1 - uniform) * (high - low) * (high - mid)))
 
 
+def spreads(workload: Workload, targets: Sequence[Target], catalogue: Catalogue, **options: Any) -> dict[str, Spread]:
+    """P10, P50 and P90 of each target's total; of what has a price, where not all has. `options` as those of `totals`."""
+    return {name: spread(total) for name, total in totals(workload, targets, catalogue, **options).items()}
+
+
 def spread(total: Array) -> Spread:
     """P10, P50 and P90 of samples."""
     import numpy as np

@@ -99,6 +99,9 @@ def located(workload: Workload, field: str) -> list[str | int]:
     here = {name: at for name, at in _named(workload).items() if rest and isinstance(rest[0], str)}
     if first in here:
         return [*here[str(first)], *rest]
+    if first in _named(workload) and first not in Workload.model_fields:
+        fields = [name for part in workload.parts() if part.name == first for name in type(part).model_fields]
+        raise SpecError(f"what-if: {first!r} is a part: name a field of it", hint=f"it has: {', '.join(fields)}")
     if first not in Workload.model_fields:
         raise SpecError(
             f"what-if: the workload has no field or part {first!r}", hint=nearest(str(first), [*_named(workload), *Workload.model_fields])

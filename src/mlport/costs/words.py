@@ -87,6 +87,16 @@ def why_not(each: BreakEven) -> str:
     return "; ".join(dict.fromkeys(reasons))
 
 
+def on_ways(found: Comparison) -> str:
+    """What the ways to pay do not hold, empty if they hold all."""
+    book = found.discount
+    committed = bool(getattr(book, "commitments", ()) or getattr(book, "committed_spend", ()))
+    return (
+        "Each part stands alone here: what the price book has committed is for all of them together, and counts in the totals only."
+        * committed
+    )
+
+
 def missing(found: Comparison) -> Iterator[Missing]:
     """What each total lacks."""
     for estimate in found.estimates:

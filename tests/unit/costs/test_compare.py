@@ -20,6 +20,7 @@ from mlport.costs import Workload, compare, timeline, what_if
 from mlport.costs.book import checked
 from mlport.costs.estimate import priced, target
 from mlport.costs.what_if import changed, located
+from mlport.costs.words import on_ways
 from mlport.errors import ConfigError, SpecError
 
 TARGETS = {
@@ -376,6 +377,8 @@ def test_what_is_committed_for_all_parts_is_no_part_s_own():
     found = compare(asked, ["tiny"], catalogue=PRICES, discount=book)
     assert found.standings[0].total == 5000  # and nothing above it
     assert [each.options[0].cost for each in found.purchases] == [9, 9, 9]
+    assert "for all of them together" in on_ways(found)
+    assert not on_ways(compare(asked, ["tiny"], catalogue=PRICES))
 
 
 # ---------------------------------------------------------------- timelines
@@ -407,6 +410,7 @@ def test_a_deadline_limits_too_and_an_unpriced_search_is_refused():
         {"budget": -1},
         {"measured": [float("nan")]},
         {"measured": [-1]},
+        {"measured": [1e300]},
         {"deadline": datetime(2027, 1, 1)},
     ):
         with pytest.raises(SpecError, match=f"timeline: .*{next(iter(wrong))}"):

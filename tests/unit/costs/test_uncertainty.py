@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mlport.costs.estimate import priced, target
-from mlport.costs.uncertainty import AGE, SPOT, Spread, odds, spread, tornado, totals, triangular, uncertain
+from mlport.costs.uncertainty import AGE, SPOT, odds, spreads, tornado, triangular, uncertain
 from mlport.costs.what_if import changed, located
 from mlport.costs.workload import Workload
 
@@ -26,10 +26,6 @@ RANGES = st.lists(st.integers(1, 5000).map(lambda hundredths: hundredths / 100),
 
 def workload(**fields):
     return Workload.model_validate({**HERE, "uncertainty": SURE, **fields})
-
-
-def spreads(*args, today) -> dict[str, Spread]:
-    return {name: spread(total) for name, total in totals(*args, today=today).items()}
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=5, max_size=5), min_size=1, max_size=4))

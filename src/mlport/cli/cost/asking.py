@@ -114,7 +114,7 @@ def timeline(
         budget=budget,
         start=start,
         measured=measured,
-        deadline=start + within if within else None,
+        deadline=start + within if within is not None else None,
         part=part,
         discount=find(Path(cli.config) if cli.config else None),
     )

@@ -14,7 +14,7 @@ import click
 from mlport.cli.output import Output, Row
 from mlport.cli.plain import cell
 from mlport.costs.uncertainty import assumption
-from mlport.costs.words import WAYS, briefly, missing, money, months, small, summed, total, why_not
+from mlport.costs.words import WAYS, briefly, missing, money, months, on_ways, small, summed, total, why_not
 
 if TYPE_CHECKING:
     from mlport.costs.compare import Comparison, Standing
@@ -125,6 +125,8 @@ def tables(found: Comparison) -> Iterator[Table]:
 def remarks(found: Comparison) -> Iterator[str]:
     """What was assumed, left out, or should be looked at, of each target."""
     yield assumption(found.workload)
+    if said := on_ways(found):
+        yield f"ways to pay: {said}"
     for estimate in found.estimates:
         yield from (f"{estimate.target}: assumed: {text}" for text in estimate.assumptions)
         if estimate.left_out:
