@@ -29,6 +29,7 @@ HOMES = {
     "models": ("mlport.cli.models:models", "The registry: versions, aliases, tags, lineage."),
     "endpoints": ("mlport.cli.endpoints:endpoints", "Addresses that answer predictions."),
     "cost": ("mlport.cli.cost:cost", "What a workload costs, anywhere."),
+    "drift": ("mlport.cli.drift:drift", "Whether two tables differ, and whether that matters."),
     "explain": ("mlport.cli.explain:explain", "Say what a spec would become, without sending anything."),
     "emulate": ("mlport.cli.emulate:emulate", "A cloud on this machine, to develop without an account."),
     "providers": ("mlport.cli.providers:providers", "What each installed provider can do."),

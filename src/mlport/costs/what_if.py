@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from mlport.costs.arithmetic import Points
 from mlport.costs.catalogue import default, nearest
 from mlport.costs.estimate import Target, priced, target
+from mlport.costs.pricing import names
+from mlport.costs.uncertainty import available
 from mlport.costs.workload import PLACES, Uncertain, Workload
 from mlport.errors import SpecError
 from mlport.fields import parse_duration
@@ -80,7 +82,7 @@ def what_if(
     """
     prices, path = catalogue or default(), located(workload, field)
     change = Change(workload, path)
-    points = change.points(values)
+    points = change.points(values) if available() else None
     if points is None and not any(map(change.touches, targets)):
         for value in dict(zip(map(repr, values), values, strict=True)).values():
             change.to(value)
@@ -146,8 +148,11 @@ class Change:
         """Whether a target may cost something else then."""
         if self.path[0] in ("uncertainty", "weights", "scores", "name"):
             return False
-        told = self.workload.targets
-        return self.path[0] != "targets" or len(self.path) < 3 or self.path[1] in (name, told.get(name, {}).get("provider", name))
+        if self.path[0] != "targets" or len(self.path) < 3 or self.path[1] == name:
+            return True
+        own = self.workload.targets.get(name, {})  # stands over what its provider's table says
+        provider = own.get("provider", name)
+        return self.path[2] not in own and (provider == self.path[1] or provider not in names())
 
     def points(self, values: Sequence[Any]) -> Sequence[Point] | None:
         """The values as numbers, or each as the numbers of its hours; None where they are none, or the field takes none.
@@ -193,6 +198,8 @@ class Change:
         if self.path[0] == "targets":
             made = self.to(float(points[0]))
             found = target(made, name)
+            if getattr(found.settings, str(self.path[2])) != float(points[0]):
+                raise TypeError(f"{name} takes it from elsewhere")
             return made, replace(found, settings=_placed(found.settings, self.path[2:], points))
         made = _placed(self.workload, self.path, points)
         return made, target(self.workload, name)

@@ -212,6 +212,23 @@ def test_months_regions_and_settings_can_be_asked_for():
     assert what_if(asked, ["tiny"], "nightly.compute.spot", [False, True], catalogue=PRICES).totals["tiny"][0] == 3.0
 
 
+def test_what_a_provider_s_table_says_is_for_those_who_say_nothing_else():
+    asked = workload(training=[{"hours": 3}])
+    for values in ([1, 4, 0.5], [2]):
+        found = what_if(asked, ["tiny", "there", "quick", "tiny://there"], "targets.tiny.speed", values, catalogue=PRICES)
+        for name, totals in found.totals.items():
+            assert totals == pytest.approx([exact(asked, name, "targets.tiny.speed", value) for value in values]), name
+    assert found.totals["quick"] == [1.5]
+
+
+def test_without_numpy_a_what_if_is_made_value_by_value(monkeypatch):
+    asked, values = workload(training=[{"hours": 3}]), [0.5, 2, 7]
+    with_it = what_if(asked, ["tiny", "quick"], "training.hours", values, catalogue=PRICES)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    without = what_if(asked, ["tiny", "quick"], "training.hours", values, catalogue=PRICES)
+    assert without.totals == {name: pytest.approx(totals) for name, totals in with_it.totals.items()}
+
+
 def test_where_another_becomes_the_cheapest_is_told():
     asked = workload(endpoints=[{"requests_per_second": 0, "compute": {"cpus": 1}}])
     found = what_if(asked, ["tiny", "there"], "endpoint.compute.cpus", [1, 2, 3, 8, 9], catalogue=PRICES)

@@ -1,0 +1,256 @@
+"""`mlport drift`: whether two tables differ, and whether that matters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlport.cli.command import command
+from mlport.cli.context import Cli, pass_cli
+from mlport.cli.failures import FAILED
+from mlport.cli.options import together
+from mlport.cli.values import MEMORY
+from mlport.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from mlport.cli.output import Output
+    from mlport.drift.decisions import Decision, Rule
+    from mlport.drift.records import Report
+
+DRIFTED = 3
+KINDS = ("category", "text", "number", "embedding")
+WHAT_TO_DO = "look at what is not known above: correct or leave out (--columns) what cannot be read, or compare tables instead of profiles"
+
+
+class Named(click.ParamType[tuple[str, float]]):
+    """`name=number`; the name may have equals signs of its own."""
+
+    name = "name=number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        name, mark, text = str(value).rpartition("=")
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not mark or not name.strip() or not math.isfinite(found):
+            self.fail(f"{value!r} is not of the form name=number, such as ks=0.1", param, ctx)
+        return name.strip(), found
+
+
+class Kind(click.ParamType[tuple[str, str]]):
+    """`column=kind`."""
+
+    name = "column=kind"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, mark, kind = str(value).rpartition("=")
+        if not mark or not name or kind not in KINDS:
+            self.fail(f"{value!r} is not of the form column=kind, with a kind of {', '.join(KINDS)}", param, ctx)
+        return name, kind
+
+
+what_options = together(
+    click.option("--columns", help="Only these columns, with commas between."),
+    click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric, and those with thresholds; repeatable."),
+    click.option(
+        "--kind", "kinds", type=Kind(), multiple=True, metavar="COLUMN=KIND", help="Read a column as category or text; repeatable."
+    ),
+    click.option("--by", help="A column by whose values both tables are cut into slices, each decided too."),
+    click.option("--weights", help="A column of both tables with the weight of each row."),
+    click.option("--memory", type=MEMORY, help="Up to what size a table is read whole, such as 2GiB. [default: 256MiB]"),
+)
+rule_options = together(
+    click.option(
+        "--threshold",
+        "thresholds",
+        type=Named(),
+        multiple=True,
+        metavar="[COLUMN.]METRIC=VALUE",
+        help="From which size on a change matters; repeatable. [default: ks=0.1, js_distance=0.1, missing=0.05]",
+    ),
+    click.option(
+        "--importance",
+        type=Named(),
+        multiple=True,
+        metavar="COLUMN=SHARE",
+        help="What the model makes of a column; repeatable. What matters most is named first.",
+    ),
+    click.option("--noise", type=float, default=0.05, show_default=True, help="How likely chance may pass a threshold; 0 for no margin."),
+    click.option("--gate", type=float, default=0.05, show_default=True, help="False discovery rate of the tests; 0 for no tests."),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared, and by which rule."""
+
+    reference: str
+    current: str
+    rule: Rule
+    settings: Mapping[str, Any]
+
+    def compared(self) -> tuple[Report, Decision]:
+        """A column that a sketch leaves undecided is read again, exactly, where its data are at hand."""
+        from mlport.drift import compare
+        from mlport.drift.decisions import decide
+
+        report = compare(self.reference, self.current, **self.settings)
+        decision = decide(report, self.rule)
+        left_open = [each.column for each in decision.columns if each.status == "unknown" and each.column in report.columns]
+        if not left_open:
+            return report, decision
+        again = compare(self.reference, self.current, **{**self.settings, "columns": left_open, "refine": "always", "by": ()})
+        report = replace(report, columns={**report.columns, **again.columns})
+        return report, decide(report, self.rule)
+
+
+@command(
+    "drift",
+    example="mlport drift train.parquet today.parquet\n"
+    "mlport drift train.parquet today.parquet --threshold ks=0.2 --threshold age.psi=0.25 --report drift.html\n"
+    "mlport drift train.parquet today.parquet --save-profile train.profile\n"
+    "mlport drift train.profile today.csv --json",
+)
+@click.argument("reference")
+@click.argument("current")
+@what_options
+@rule_options
+@click.option("--report", "page", metavar="FILE.html", help="Write an HTML report too, one file with charts.")
+@click.option("--save-profile", metavar="FILE.profile", help="Keep a profile of the reference, a few kB a column, to compare with later.")
+@pass_cli
+def drift(cli: Cli, reference: str, current: str, page: str | None, save_profile: str | None, **options: Any) -> None:
+    """Whether two tables differ, and whether that matters.
+
+    REFERENCE and CURRENT are Parquet, CSV or Arrow files, folders of them, or stored profiles. A column has drifted where the size of
+    its change, less what chance may add, is above a threshold, and its test agrees. Thresholds without a column replace the defaults.
+    Metrics: ks, wasserstein, wasserstein_normed, js, js_distance, psi, kl, tv, hellinger, linf, chi2, missing, centroid_cosine,
+    centroid_euclidean.
+
+    Exit status: 0 no drift; 3 drift; 1 something could not be told, and nothing else has drifted. Slices are told and do not change it.
+    """
+    from mlport.drift import report as words
+
+    for name, file, ending in (("--report", page, ".html"), ("--save-profile", save_profile, ".profile")):
+        _check_file(name, file, ending)
+    asked = _asked(reference, current, **options)
+    try:
+        report, decision = asked.compared()
+        if save_profile is not None:
+            _save_profile(reference, save_profile, asked.settings)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"`mlport drift` needs {error.name}, which is not installed", hint="pip install 'mlport[drift]'") from error
+    if page is not None:
+        names = {"reference_name": Path(reference).name, "current_name": Path(current).name}
+        _write(Path(page), words.html(report, decision, title="Has the data changed?", **names))
+    if cli.out.json:
+        slices = {name: each.to_json() for name, each in words.sliced(report, asked.rule).items()}
+        told = {"reference": reference, "current": current, "decision": decision.to_json(), "slices": slices}
+        cli.out.document({**told, "report": report.to_json()})
+    else:
+        _print(cli.out, asked, report, decision)
+    cli.ctx.exit({"drift": DRIFTED, "no drift": 0, "unknown": FAILED}[decision.status])
+
+
+def _asked(
+    reference: str,
+    current: str,
+    *,
+    columns: str | None,
+    metrics: tuple[str, ...],
+    kinds: tuple[tuple[str, str], ...],
+    by: str | None,
+    weights: str | None,
+    memory: float | None,
+    thresholds: tuple[tuple[str, float], ...],
+    importance: tuple[tuple[str, float], ...],
+    noise: float,
+    gate: float,
+) -> Asked:
+    from mlport.drift.decisions import DEFAULT, Rule
+
+    given = {_key(name): value for name, value in thresholds}
+    general = any(isinstance(key, str) for key in given)
+    rule = Rule({**({} if general else DEFAULT), **given}, noise, gate or None, dict(importance))
+    needed = [key if isinstance(key, str) else key[1] for key in rule.thresholds]
+    settings: dict[str, Any] = {
+        "columns": [name.strip() for name in columns.split(",") if name.strip()] if columns is not None else None,
+        "metrics": list(dict.fromkeys([*metrics, *needed])) if metrics else None,
+        "kinds": dict(kinds),
+        "by": by or (),
+        "weights": weights,
+    }
+    return Asked(reference, current, rule, settings if memory is None else {**settings, "memory": int(memory * 2**30)})
+
+
+def _key(name: str) -> str | tuple[str, str]:
+    """`metric`, or `column.metric`, whose column may have dots of its own."""
+    column, _, metric = name.rpartition(".")
+    return (column, metric) if column else metric
+
+
+def _check_file(option: str, file: str | None, ending: str) -> None:
+    """Before the work, not after it."""
+    if file is None:
+        return
+    if Path(file).suffix != ending:
+        raise UsageError(f"{option} {file}: its name must end with {ending}")
+    if not Path(file).parent.is_dir():
+        raise UsageError(f"{option} {file}: there is no folder {str(Path(file).parent)!r}")
+
+
+def _save_profile(reference: str, file: str, settings: Mapping[str, Any]) -> None:
+    from mlport.drift import profile
+    from mlport.drift.profiles import SUFFIX
+
+    if Path(reference).suffix == SUFFIX:
+        raise UsageError(f"--save-profile: {reference} is a profile already")
+    profile(reference, kinds=settings["kinds"]).save(file)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--report {path}: {error.strerror}") from error
+
+
+def _print(out: Output, asked: Asked, report: Report, decision: Decision) -> None:
+    from mlport.drift import report as words
+
+    click.echo(words.sentence(decision))
+    out.note(words.about(report, asked.reference, asked.current))
+    rows = [
+        {
+            "column": each.column,
+            "kind": report.columns[each.column].kind if each.column in report.columns else None,
+            "status": words.STATUS[each.status],
+            "severity": each.severity if each.status == "drift" else None,
+            "what decides": words.decisive(each),
+            "p adjusted": None if each.p is None else words.probability(each.p),
+        }
+        for each in words.ranked(decision)
+    ]
+    click.echo()
+    out.table(rows, tuple(rows[0]) if rows else (), empty="no column could be compared")
+    for heading, told in _lists(asked, report, decision):
+        if told:
+            click.echo(f"\n{heading}")
+            for text in told:
+                click.echo(f"  {text}")
+    if decision.status == "unknown":
+        click.echo(f"\nto do: {WHAT_TO_DO}")
+
+
+def _lists(asked: Asked, report: Report, decision: Decision) -> Iterator[tuple[str, list[str]]]:
+    from mlport.drift import report as words
+
+    yield "above a threshold, and no alarm", words.held_back(decision)
+    yield "found", [f"{finding.kind}: {finding.message}" for finding in report.findings]
+    yield "not known", words.unknown(decision)
+    yield "slices", [f"{name}: {each.words}" for name, each in words.sliced(report, asked.rule).items()]
