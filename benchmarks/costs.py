@@ -161,7 +161,7 @@ def ours(turns: int, points: int) -> dict[str, float]:
 
 def asked(workload: Any, field: str, value: Any) -> Any:
     """The workload with another value of a field."""
-    from mlport.costs.what_if import changed, located
+    from mlport.costs.comparing.what_if import changed, located
 
     return changed(workload, located(workload, field), value)
 

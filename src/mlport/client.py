@@ -17,7 +17,7 @@ from mlport.spi import TOKEN, Facts, Plan, Provider, Session
 
 if TYPE_CHECKING:
     from mlport.capabilities import Support
-    from mlport.costs.work import Costs
+    from mlport.costs.at_work.costs import Costs
     from mlport.endpoints import Endpoints
     from mlport.explain import Explanation
     from mlport.jobs import Jobs
@@ -129,7 +129,7 @@ class Client:
     @cached_property
     def costs(self) -> Costs:
         """What work costs here: prices, actual costs, the month's budget."""
-        from mlport.costs.work import Costs
+        from mlport.costs.at_work.costs import Costs
 
         return Costs(self)
 
@@ -159,7 +159,7 @@ class Client:
 
     def _price(self, spec: Spec, plan: Plan) -> dict[str, Any] | None:
         """What an hour of it costs by the prices of now, as a record to keep; None for what runs no machines."""
-        from mlport.costs.freezing import price_of
+        from mlport.costs.at_work.freezing import price_of
 
         found = price_of(self.config, spec, plan, self.file)
         return found.to_json() if found else None

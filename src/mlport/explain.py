@@ -12,7 +12,7 @@ from mlport.spi import Plan
 
 if TYPE_CHECKING:
     from mlport.client import Client
-    from mlport.costs.frozen import Frozen
+    from mlport.costs.at_work.frozen import Frozen
     from mlport.specs import Spec
 
 
@@ -62,7 +62,7 @@ def explain(client: Client, spec: Spec) -> Explanation:
 
 
 def _price(plan: Plan) -> Frozen | None:
-    from mlport.costs.frozen import Frozen
+    from mlport.costs.at_work.frozen import Frozen
 
     return Frozen.from_json(plan.facts.price) if plan.facts.price else None
 

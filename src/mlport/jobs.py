@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlport.client import Client
-    from mlport.costs.frozen import Actual
+    from mlport.costs.at_work.frozen import Actual
     from mlport.specs import BatchSpec, JobSpec
     from mlport.spi import Sweeps as Tuner
 

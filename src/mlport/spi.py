@@ -119,7 +119,7 @@ class Facts:
     model: Json | None = None  # of a deployment or batch: the version's record; of a registration: its digest and lineage
     endpoint: Json | None = None  # of a deployment: the endpoint's record, etag included, as it was when planned
     machine: Json | None = None  # what there is to run on, where the provider can know it
-    price: Json | None = None  # what an hour of it costs by the prices of now: `mlport.costs.frozen.Frozen.to_json`
+    price: Json | None = None  # what an hour of it costs by the prices of now: `mlport.costs.at_work.frozen.Frozen.to_json`
 
 
 @dataclass(frozen=True, slots=True)

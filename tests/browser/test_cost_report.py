@@ -11,7 +11,7 @@ from aids.chromium import Page
 
 from mlport import costs
 from mlport.cli import specfile
-from mlport.costs import report
+from mlport.costs.reporting import page as report
 from mlport.costs.workload import Workload
 
 pytestmark = pytest.mark.browser

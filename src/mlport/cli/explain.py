@@ -14,7 +14,7 @@ from mlport.cli.failures import WRONG
 from mlport.cli.options import set_option
 
 if TYPE_CHECKING:
-    from mlport.costs.frozen import Frozen
+    from mlport.costs.at_work.frozen import Frozen
     from mlport.explain import Explanation
 
 

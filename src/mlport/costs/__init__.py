@@ -11,27 +11,27 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlport.costs.break_even import break_even as break_even
-    from mlport.costs.compare import Comparison as Comparison
-    from mlport.costs.compare import compare as compare
+    from mlport.costs.comparing.break_even import break_even as break_even
+    from mlport.costs.comparing.compare import Comparison as Comparison
+    from mlport.costs.comparing.compare import compare as compare
+    from mlport.costs.comparing.timeline import timeline as timeline
+    from mlport.costs.comparing.what_if import what_if as what_if
     from mlport.costs.estimate import Target as Target
     from mlport.costs.estimate import estimate as estimate
     from mlport.costs.estimate import target as target
     from mlport.costs.records import Estimate as Estimate
     from mlport.costs.records import Line as Line
     from mlport.costs.records import Price as Price
-    from mlport.costs.timeline import timeline as timeline
-    from mlport.costs.what_if import what_if as what_if
     from mlport.costs.workload import Uncertain as Uncertain
     from mlport.costs.workload import Workload as Workload
 
 _HOMES = {
-    "break_even": ("break_even",),
-    "compare": ("Comparison", "compare"),
+    "comparing.break_even": ("break_even",),
+    "comparing.compare": ("Comparison", "compare"),
     "estimate": ("Target", "estimate", "target"),
     "records": ("Estimate", "Line", "Price"),
-    "timeline": ("timeline",),
-    "what_if": ("what_if",),
+    "comparing.timeline": ("timeline",),
+    "comparing.what_if": ("what_if",),
     "workload": ("Uncertain", "Workload"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

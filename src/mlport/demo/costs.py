@@ -32,7 +32,7 @@ class Served:
 def table(training_seconds: float, compute: Compute, served: Served, folder: Path) -> Iterator[str]:
     """Lines for people; the month's workload goes to a file, to look at more closely."""
     from mlport.costs import Workload, compare
-    from mlport.costs.words import total
+    from mlport.costs.reporting.words import total
 
     places = _places()
     ways = [

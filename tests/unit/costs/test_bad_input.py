@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlport.costs import Workload
-from mlport.costs.bills import read
+from mlport.costs.bills.reading import read
 from mlport.errors import SpecError
 from mlport.tables import LARGEST, line_of
 

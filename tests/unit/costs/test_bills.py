@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlport.costs.bills import Charge, group, only, read, totals
-from mlport.costs.reconciling import Expected, Match, expectations, reconcile
+from mlport.costs.bills.reading import Charge, group, only, read, totals
+from mlport.costs.bills.reconciling import Expected, Match, expectations, reconcile
 from mlport.costs.records import Estimate, Line, Price
 from mlport.errors import SpecError
 

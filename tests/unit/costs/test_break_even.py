@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlport.costs.break_even import break_even, cost_per_useful_hour, hours_to_pay, months_to_pay, utilization_to_pay
+from mlport.costs.comparing.break_even import break_even, cost_per_useful_hour, hours_to_pay, months_to_pay, utilization_to_pay
 from mlport.costs.estimate import estimate
 from mlport.costs.records import Estimate, Line, Price, Refusal
 from mlport.costs.workload import Workload

@@ -31,7 +31,7 @@ region = "there"
 def mlport(command, tmp_path, monkeypatch, prices):
     monkeypatch.chdir(tmp_path)
     for module in ("what_if", "timeline"):
-        monkeypatch.setattr(import_module(f"mlport.costs.{module}"), "default", lambda: prices)
+        monkeypatch.setattr(import_module(f"mlport.costs.comparing.{module}"), "default", lambda: prices)
     (tmp_path / "w.toml").write_text(WORKLOAD)
     return command
 

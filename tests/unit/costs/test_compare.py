@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 import mlport
 from mlport.costs import Workload, compare, timeline, what_if
 from mlport.costs.book import checked
+from mlport.costs.comparing.what_if import changed, located
 from mlport.costs.estimate import priced, target
-from mlport.costs.what_if import changed, located
-from mlport.costs.words import on_ways
+from mlport.costs.reporting.words import on_ways
 from mlport.errors import ConfigError, SpecError
 
 TARGETS = {
@@ -169,7 +169,7 @@ def test_a_name_that_is_nothing_gets_the_nearest_provider():
 
 def test_the_functions_stay_functions_when_their_modules_are_imported():
     program = (
-        "import mlport.costs.compare, mlport.costs.estimate, mlport; "
+        "import mlport.costs.comparing.compare, mlport.costs.estimate, mlport; "
         "assert callable(mlport.costs.compare) and callable(mlport.costs.estimate); "
         "from mlport.costs import compare; assert callable(compare); assert mlport.Workload is mlport.costs.Workload"
     )

@@ -12,11 +12,11 @@ from aids.pricing import TinyPricing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlport.costs.budgets import Run, Spent, budget, decide, spent
+from mlport.costs.at_work.budgets import Run, Spent, budget, decide, spent
+from mlport.costs.at_work.freezing import freeze, freeze_work
+from mlport.costs.at_work.frozen import Component, Frozen, actual
 from mlport.costs.catalogue import Catalogue, PriceList
 from mlport.costs.estimate import Target
-from mlport.costs.freezing import freeze, freeze_work
-from mlport.costs.frozen import Component, Frozen, actual
 from mlport.costs.pricing import Settings
 from mlport.costs.records import Estimate, Line, Price
 from mlport.errors import ConfigError, SpecError

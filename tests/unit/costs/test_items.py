@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from mlport.costs.arithmetic import EXACT, Sampled
 from mlport.costs.book import checked
-from mlport.costs.compare import compare
+from mlport.costs.comparing.compare import compare
+from mlport.costs.comparing.uncertainty import spreads
 from mlport.costs.estimate import priced, target
 from mlport.costs.formulas import billed
-from mlport.costs.uncertainty import spreads
 from mlport.costs.workload import Workload
 from mlport.errors import SpecError
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlport.costs.arithmetic import EXACT, Sampled
-from mlport.costs.break_even import cost_per_useful_hour, utilization_to_pay
 from mlport.costs.catalogue import default
+from mlport.costs.comparing.break_even import cost_per_useful_hour, utilization_to_pay
 from mlport.costs.estimate import estimate, priced, target
 from mlport.costs.formulas import recovery_factor
 from mlport.costs.records import Estimate, cents

@@ -9,7 +9,7 @@ import pytest
 from aids.bills import SHIPPED, bill, of
 
 from mlport.costs.book import checked
-from mlport.costs.compare import compare
+from mlport.costs.comparing.compare import compare
 from mlport.costs.records import cents
 from mlport.costs.workload import Workload
 

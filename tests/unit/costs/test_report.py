@@ -14,8 +14,8 @@ import pytest
 from mlport import costs
 from mlport.cli import specfile
 from mlport.cli.main import run
-from mlport.costs import report
-from mlport.costs.compare import Comparison
+from mlport.costs.comparing.compare import Comparison
+from mlport.costs.reporting import page as report
 from mlport.costs.workload import Workload
 from mlport.errors import MissingExtraError
 from mlport.reports import page as pages

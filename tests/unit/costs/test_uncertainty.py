@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from mlport.costs.comparing.uncertainty import AGE, SPOT, odds, spreads, tornado, triangular, uncertain
+from mlport.costs.comparing.what_if import changed, located
 from mlport.costs.estimate import priced, target
-from mlport.costs.uncertainty import AGE, SPOT, odds, spreads, tornado, triangular, uncertain
-from mlport.costs.what_if import changed, located
 from mlport.costs.workload import Workload
 
 ROOT = Path(__file__).parents[3]

@@ -13,10 +13,11 @@ import pytest
 
 import mlport
 from mlport.cli.main import run
-from mlport.costs import freezing, work
-from mlport.costs.frozen import Component, Frozen
+from mlport.costs.at_work import costs as work
+from mlport.costs.at_work import freezing
+from mlport.costs.at_work.frozen import Component, Frozen
+from mlport.costs.at_work.served import PREFIX, Ledger
 from mlport.costs.records import Price
-from mlport.costs.serving import PREFIX, Ledger
 from mlport.errors import BudgetError, ConfigError
 from mlport.specs import BatchSpec, Compute, JobSpec, ModelRef
 from mlport.spi import Facts, Plan, State

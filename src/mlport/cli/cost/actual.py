@@ -15,8 +15,8 @@ from mlport.cli.options import limit_option
 from mlport.cli.values import SPAN
 
 if TYPE_CHECKING:
-    from mlport.costs.budgets import Decision
-    from mlport.costs.work import Cost
+    from mlport.costs.at_work.budgets import Decision
+    from mlport.costs.at_work.costs import Cost
 
 COLUMNS = ("id", "state", "hours", "an hour", "expected", "actual", "currency", "why")
 OVER = 3
@@ -33,7 +33,7 @@ def actual(cli: Cli, job_ids: tuple[str, ...], last: timedelta | None, limit: in
     Measured hours of jobs, batches, trials and deployments, as the provider bills them, at the price that each was submitted at; and why
     it is not what was expected. What had no price then is named, and the cost is "at least".
     """
-    from mlport.costs.budgets import month_of
+    from mlport.costs.at_work.budgets import month_of
 
     now = datetime.now(UTC)
     costs = cli.client.costs
@@ -74,7 +74,7 @@ def _standing(found: Decision) -> str:
 
 
 def _row(each: Cost) -> dict[str, Any]:
-    from mlport.costs.words import small
+    from mlport.costs.reporting.words import small
 
     found = each.actual
     price = found.frozen
@@ -93,7 +93,7 @@ def _row(each: Cost) -> dict[str, Any]:
 
 def _priced(amount: Decimal, *, unknown: bool) -> str:
     """An amount; one that has a gap is a lower bound, and nothing but a gap is unknown."""
-    from mlport.costs.words import small
+    from mlport.costs.reporting.words import small
 
     if unknown and not amount:
         return "unknown"

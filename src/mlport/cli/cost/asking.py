@@ -16,7 +16,7 @@ from mlport.cli.options import limit_option, set_option
 from mlport.cli.values import SPAN, literal
 
 if TYPE_CHECKING:
-    from mlport.costs.what_if import WhatIf
+    from mlport.costs.comparing.what_if import WhatIf
 
 MOST_POINTS = 100_000
 
@@ -105,7 +105,7 @@ def timeline(
     The trials run as many at a time as the workload says, from now on; each takes the mean of the measured hours.
     """
     from mlport.costs.book import find
-    from mlport.costs.timeline import timeline as fitting
+    from mlport.costs.comparing.timeline import timeline as fitting
 
     start = datetime.now(UTC)
     found = fitting(

@@ -16,8 +16,8 @@ from mlport.cli.values import PAIR
 from mlport.errors import SpecError
 
 if TYPE_CHECKING:
-    from mlport.costs.bills import Charge, Cost
-    from mlport.costs.reconciling import Compared, Reconciliation
+    from mlport.costs.bills.reading import Charge, Cost
+    from mlport.costs.bills.reconciling import Compared, Reconciliation
     from mlport.costs.records import Estimate
     from mlport.costs.workload import Workload
 
@@ -62,10 +62,10 @@ def bill(cli: Cli, files: Sequence[str], only: Sequence[tuple[str, str]], kind: 
 
     FILE is a bill in the FOCUS format (1.0 to 1.2) as CSV (also .csv.gz) or Parquet; each row is checked. Currencies are never added up.
     """
-    from mlport.costs import bills
+    from mlport.costs.bills import reading
 
-    found = bills.group(_charges(files, only), by, cast("Cost", kind))
-    sums = bills.totals(found)
+    found = reading.group(_charges(files, only), by, cast("Cost", kind))
+    sums = reading.totals(found)
     if cli.out.json:
         totals = [{"currency": name, "cost": float(total)} for name, total in sums.items()]
         shown = found[:limit] if limit else found
@@ -118,7 +118,7 @@ def reconcile(
     is found by the name of its machine or sku; what has no such name on the bill is told with --matches.
     """
     from mlport.cli import specfile
-    from mlport.costs import reconciling
+    from mlport.costs.bills import reconciling
 
     if months is not None and not 0 < months <= LONGEST_MONTHS:
         raise SpecError(f"--months {months:g}: must be at most {LONGEST_MONTHS}")
@@ -135,9 +135,9 @@ def reconcile(
 
 
 def _charges(files: Sequence[str], wanted: Sequence[tuple[str, str]]) -> Iterator[Charge]:
-    from mlport.costs import bills
+    from mlport.costs.bills import reading
 
-    return bills.only(bills.read(*map(Path, files)), wanted)
+    return reading.only(reading.read(*map(Path, files)), wanted)
 
 
 def _covered(charges: Iterable[Charge]) -> tuple[float, list[str]]:

@@ -13,7 +13,7 @@ from mlport.cli.options import set_option
 from mlport.errors import SpecError
 
 if TYPE_CHECKING:
-    from mlport.costs.compare import Comparison
+    from mlport.costs.comparing.compare import Comparison
     from mlport.costs.workload import Workload
 
 FORMATS = ("table", "markdown", "csv", "json", "html")
@@ -85,9 +85,9 @@ def _compared(cli: Cli, workload: Workload, targets: list[str]) -> Comparison:
 
 
 def _html(found: Comparison) -> str:
-    from mlport.costs import report
+    from mlport.costs.reporting import page
 
-    return report.html(found)
+    return page.html(found)
 
 
 def workload_in(file: str, sets: tuple[tuple[str, str], ...]) -> Workload:

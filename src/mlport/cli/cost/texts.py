@@ -13,12 +13,12 @@ import click
 
 from mlport.cli.output import Output, Row
 from mlport.cli.plain import cell
-from mlport.costs.uncertainty import assumption
-from mlport.costs.words import WAYS, briefly, missing, money, months, on_ways, small, summed, total, why_not
+from mlport.costs.comparing.uncertainty import assumption
+from mlport.costs.reporting.words import WAYS, briefly, missing, money, months, on_ways, small, summed, total, why_not
 
 if TYPE_CHECKING:
-    from mlport.costs.compare import Comparison, Standing
-    from mlport.costs.purchases import Purchases
+    from mlport.costs.comparing.compare import Comparison, Standing
+    from mlport.costs.comparing.purchases import Purchases
     from mlport.costs.records import Line
 
 LARGEST_EFFECTS = 5

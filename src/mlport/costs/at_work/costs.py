@@ -1,6 +1,6 @@
 """What real work in one profile costs: measured by the provider's own times at the price that it was submitted at, held to a budget.
 
-That price travels with the facts of a plan (`mlport.costs.freezing`), so that the journal, or the job itself, keeps it. An
+That price travels with the facts of a plan (`mlport.costs.at_work.freezing`), so that the journal, or the job itself, keeps it. An
 endpoint's is kept in the profile's state beside the times of its deployments. What was spent on jobs that have ended is kept there
 for each month, too: a budget need not ask for them again.
 """
@@ -16,9 +16,9 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mlport.costs.budgets import Budget, Decision, Run, Spent, budget, decide, month_of, spent
-from mlport.costs.frozen import Actual, Frozen, Kind, actual, hours_of, unpriced
-from mlport.costs.serving import Ledger, Served
+from mlport.costs.at_work.budgets import Budget, Decision, Run, Spent, budget, decide, month_of, spent
+from mlport.costs.at_work.frozen import Actual, Frozen, Kind, actual, hours_of, unpriced
+from mlport.costs.at_work.served import Ledger, Served
 from mlport.errors import BudgetError, ConflictError, NotFoundError
 from mlport.lineage import asked_for
 

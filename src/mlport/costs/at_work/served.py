@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from mlport.costs.frozen import Frozen
+from mlport.costs.at_work.frozen import Frozen
 from mlport.errors import ConflictError
 from mlport.spi import ABSENT, StateStore
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
-from mlport.costs.frozen import Frozen, actual, hours_of
+from mlport.costs.at_work.frozen import Frozen, actual, hours_of
 from mlport.costs.records import cents, plain
 from mlport.errors import ConfigError
 

@@ -18,7 +18,7 @@ from decimal import Context, Decimal
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from mlport.costs import bill_values as values
+from mlport.costs.bills import values
 from mlport.costs.catalogue import nearest
 from mlport.errors import SpecError
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from mlport.costs.records import cents
 
 if TYPE_CHECKING:
-    from mlport.costs.break_even import Answer, BreakEven
-    from mlport.costs.compare import Comparison, Standing
+    from mlport.costs.comparing.break_even import Answer, BreakEven
+    from mlport.costs.comparing.compare import Comparison, Standing
     from mlport.costs.records import Line
     from mlport.costs.workload import Purchase
 

@@ -10,22 +10,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mlport.config import find_file, read_file
-from mlport.costs import beyond_money, pricing
+from mlport.costs import pricing
 from mlport.costs.catalogue import default, nearest
+from mlport.costs.comparing import beyond_money
 from mlport.costs.estimate import Target, priced, target
 from mlport.costs.records import Estimate, Refusal, cents, plain
-from mlport.costs.words import months
+from mlport.costs.reporting.words import months
 from mlport.costs.workload import Batch, Item, Serving, Sweep, Training
 from mlport.errors import SpecError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlport.costs.break_even import BreakEven
     from mlport.costs.catalogue import Catalogue
-    from mlport.costs.purchases import Purchases
+    from mlport.costs.comparing.break_even import BreakEven
+    from mlport.costs.comparing.purchases import Purchases
+    from mlport.costs.comparing.uncertainty import Effect, Spread
     from mlport.costs.quote import Discount
-    from mlport.costs.uncertainty import Effect, Spread
     from mlport.costs.workload import Part, Workload
 
 TRAINS: tuple[type[Part], ...] = (Training, Sweep)
@@ -115,21 +116,21 @@ class Comparison:
     @cached_property
     def _totals(self) -> Mapping[str, Any]:
         """Each target's total in each sample; none without NumPy."""
-        from mlport.costs.uncertainty import available, totals
+        from mlport.costs.comparing.uncertainty import available, totals
 
         return {} if not available() else totals(self.workload, self.targets, self.catalogue, discount=self.discount, today=self.today)
 
     @cached_property
     def spreads(self) -> Mapping[str, Spread]:
         """P10, P50 and P90 of each target's total; none without NumPy."""
-        from mlport.costs.uncertainty import spread
+        from mlport.costs.comparing.uncertainty import spread
 
         return {name: spread(total) for name, total in self._totals.items()}
 
     @cached_property
     def odds(self) -> Mapping[str, float]:
         """In which share of the samples each target that can do everything is the cheapest of these; none without NumPy."""
-        from mlport.costs.uncertainty import odds
+        from mlport.costs.comparing.uncertainty import odds
 
         whole = {each.target: self._totals[each.target] for each in self.standings if each.complete and each.target in self._totals}
         return odds(whole) if whole else {}
@@ -137,7 +138,7 @@ class Comparison:
     @cached_property
     def tornado(self) -> Mapping[str, Sequence[Effect]]:
         """What each uncertain input does to each target's total, the largest first; nothing without NumPy."""
-        from mlport.costs.uncertainty import available, tornado
+        from mlport.costs.comparing.uncertainty import available, tornado
 
         if not available():
             return {}
@@ -146,14 +147,14 @@ class Comparison:
     @cached_property
     def purchases(self) -> Sequence[Purchases]:
         """On demand, spot or reserved, for each target and each part that runs on machines."""
-        from mlport.costs.purchases import purchases
+        from mlport.costs.comparing.purchases import purchases
 
         return [found for at in self.targets for found in purchases(self.workload, at, self.catalogue, self.discount)]
 
     @cached_property
     def break_even(self) -> Sequence[BreakEven]:
         """Machines of one's own against each place that rents them: after how many hours and months, and from which utilisation on."""
-        from mlport.costs.break_even import break_even
+        from mlport.costs.comparing.break_even import break_even
 
         own = [found for found in self.estimates if "capital" in found.facts]
         rented = [found for found in self.estimates if "capital" not in found.facts]
@@ -173,7 +174,7 @@ class Comparison:
         """All of it as plain data."""
         from dataclasses import asdict
 
-        from mlport.costs.uncertainty import assumption
+        from mlport.costs.comparing.uncertainty import assumption
 
         return {
             "workload": self.workload.name,

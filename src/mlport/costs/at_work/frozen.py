@@ -1,7 +1,7 @@
 """The price of one job, endpoint or batch as it stood at submit, and what it came to by measured hours.
 
 A frozen price is small and whole: later price lists change nothing about it. What had no price at submit stays a gap: the actual cost is
-then "at least". Everything here is pure; times are handed in. `mlport.costs.freezing` makes them.
+then "at least". Everything here is pure; times are handed in. `mlport.costs.at_work.freezing` makes them.
 """
 
 from __future__ import annotations

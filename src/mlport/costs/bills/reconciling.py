@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from mlport import tables
 from mlport.costs.arithmetic import EXACT
-from mlport.costs.bills import SUMS, Charge, Cost
+from mlport.costs.bills.reading import SUMS, Charge, Cost
 from mlport.costs.catalogue import ANYWHERE
 from mlport.costs.records import CENT, plain
 from mlport.errors import SpecError
@@ -331,7 +331,7 @@ def reconcile(
     """A bill against an estimate or a list of expected amounts of the same time.
 
     Args:
-        bill: charges, as `mlport.costs.bills.read` gives them.
+        bill: charges, as `mlport.costs.bills.reading.read` gives them.
         expected: what should have been billed; amounts in one currency are never compared with those in another.
         kind: the cost to compare: what is invoiced (`billed`), or with prepaid commitments spread over their use (`effective`).
         rules: which charges belong to which line, before names are looked at.

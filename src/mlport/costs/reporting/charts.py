@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from mlport.costs.uncertainty import AGE, SPOT
-from mlport.costs.words import answered, money, months, small, summed, whole
+from mlport.costs.comparing.uncertainty import AGE, SPOT
+from mlport.costs.reporting.words import answered, money, months, small, summed, whole
 from mlport.reports.blocks import Amount, Cell, Chart, Table
 from mlport.reports.charts import Bar, Curve, Mark, Swing, colours_of, lines, stacked_bars, tornado
 
 if TYPE_CHECKING:
-    from mlport.costs.break_even import BreakEven
-    from mlport.costs.compare import Comparison
+    from mlport.costs.comparing.break_even import BreakEven
+    from mlport.costs.comparing.compare import Comparison
+    from mlport.costs.comparing.uncertainty import Effect
     from mlport.costs.records import Estimate, Line
-    from mlport.costs.uncertainty import Effect
 
 LARGEST_EFFECTS = 6
 DWARFED = 3

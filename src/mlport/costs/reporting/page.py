@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from mlport.costs import report_charts as charts
+from mlport.costs.comparing.uncertainty import assumption
 from mlport.costs.records import Price
-from mlport.costs.uncertainty import assumption
-from mlport.costs.words import NEVER, WAYS, briefly, missing, money, months, on_ways, small, whole, why_not
+from mlport.costs.reporting import charts
+from mlport.costs.reporting.words import NEVER, WAYS, briefly, missing, money, months, on_ways, small, whole, why_not
 from mlport.reports.blocks import Amount, Block, Cell, Fold, Page, Points, Section, Side, Table, Text
 
 if TYPE_CHECKING:
-    from mlport.costs.break_even import Answer
-    from mlport.costs.compare import Comparison, Standing
+    from mlport.costs.comparing.break_even import Answer
+    from mlport.costs.comparing.compare import Comparison, Standing
     from mlport.costs.records import Estimate, Line
     from mlport.costs.workload import Part
 

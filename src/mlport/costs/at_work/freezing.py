@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from mlport.costs import pricing
+from mlport.costs.at_work.frozen import Component, Frozen, Kind, hours_of, unpriced
 from mlport.costs.catalogue import Catalogue, default
 from mlport.costs.estimate import Target, estimate
-from mlport.costs.frozen import Component, Frozen, Kind, hours_of, unpriced
 from mlport.costs.workload import LARGEST, Serving, Training, Workload
 from mlport.errors import SpecError
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlport.costs.arithmetic import Points
 from mlport.costs.catalogue import default, nearest
+from mlport.costs.comparing.uncertainty import available
 from mlport.costs.estimate import Target, priced, target
 from mlport.costs.pricing import names
-from mlport.costs.uncertainty import available
 from mlport.costs.workload import PLACES, Uncertain, Workload
 from mlport.errors import SpecError
 from mlport.fields import parse_duration

@@ -1,0 +1,1 @@
+"""What real work costs: prices frozen when it is planned, measured hours, budgets."""

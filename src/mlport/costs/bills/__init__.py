@@ -1,0 +1,1 @@
+"""What was billed (FOCUS files), and how it agrees with an estimate."""

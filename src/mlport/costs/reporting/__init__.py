@@ -1,0 +1,1 @@
+"""A comparison for people: words, charts, one HTML page."""
