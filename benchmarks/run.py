@@ -14,7 +14,7 @@ from typing import Any
 from _measure import PYTHON, Goal
 
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
-NAMES = ("startup", "submit", "swarm", "registry", "batch", "serving", "vertex", "databricks_sdk", "costs")
+NAMES = ("startup", "submit", "swarm", "registry", "batch", "serving", "vertex", "databricks_sdk", "costs", "drift")
 
 
 def run(name: str, options: list[str]) -> dict[str, Any] | None:

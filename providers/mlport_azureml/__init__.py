@@ -1,1 +1,1 @@
-"""Azure Machine Learning: how it bills. Its adapter is not here yet."""
+"""Azure Machine Learning: how it bills, and how its monitors measure. Its adapter is not here yet."""

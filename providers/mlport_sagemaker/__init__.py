@@ -1,1 +1,1 @@
-"""Amazon SageMaker: how it bills. Its adapter is not here yet."""
+"""Amazon SageMaker: how it bills, and how its monitors measure. Its adapter is not here yet."""

@@ -85,6 +85,19 @@ def test_importing_prices_loads_no_vendor(package: Path) -> None:
     assert not loaded_by(f"from {package.name}.pricing import PRICING", str(package.parent)) & HEAVY
 
 
+@pytest.mark.parametrize(
+    "package", [package for package in PACKAGES if (package / "dialect.py").exists()], ids=lambda package: package.name
+)
+def test_importing_a_dialect_loads_no_vendor(package: Path) -> None:
+    assert not loaded_by(f"from {package.name}.dialect import DIALECT", str(package.parent)) & {
+        *VENDORS,
+        "pandas",
+        "sklearn",
+        "mlflow",
+        "scipy",
+    }
+
+
 @pytest.mark.parametrize("package", [package for package in PACKAGES if (package / "config.py").exists()], ids=lambda package: package.name)
 def test_importing_a_provider_loads_no_vendor(package: Path) -> None:
     assert not loaded_by(f"import {package.name}; {package.name}.PROVIDER", str(package.parent)) & HEAVY

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "sample_plugin" / "mlport_sample"
 PACKAGES = [*sorted(folder for folder in (ROOT / "providers").iterdir() if (folder / "__init__.py").exists()), SAMPLE]
 ROOMS = {"__init__", "config", "support", "plan", "session", "jobs", "models", "endpoints"}
-PRICES = {"pricing": "mlport.pricing", "price_source": "mlport.price_sources"}
+PRICES = {"pricing": "mlport.pricing", "price_source": "mlport.price_sources", "dialect": "mlport.dialects"}
 PRICING_ONLY = [folder for folder in PACKAGES if {file.stem for file in folder.rglob("*.py")} <= {"__init__", *PRICES}]
 LONGEST = {"src": 450, "providers": 450, "tests": 520}
 LONG = {
@@ -35,7 +35,7 @@ def test_every_provider_has_the_same_rooms(package: Path) -> None:
 
 @pytest.mark.parametrize("package", PRICING_ONLY, ids=lambda package: package.name)
 def test_a_package_that_prices_only_does_nothing_else(package: Path) -> None:
-    """Its adapter is not here yet: it says so, offers no provider, and its prices are registered."""
+    """Its adapter is not here yet: it says so, offers no provider, and its prices are registered; it may have a dialect."""
     points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     module = importlib.import_module(package.name)
     assert "not here yet" in (module.__doc__ or "")

@@ -72,7 +72,8 @@ rule_options = together(
         type=Named(),
         multiple=True,
         metavar="[COLUMN.]METRIC=VALUE",
-        help="From which size on a change matters; repeatable. [default: ks=0.1, js_distance=0.1, missing=0.05]",
+        help="From which size on a change matters; repeatable. [default, for each column that none of them fits: ks=0.1, of categories "
+        "js_distance=0.1, and missing=0.05]",
     ),
     click.option(
         "--importance",
@@ -88,7 +89,7 @@ rule_options = together(
 
 @dataclass(frozen=True)
 class Asked:
-    """What is compared, and by which rule."""
+    """What is compared, and by which rule, whose thresholds are those given."""
 
     reference: str
     current: str
@@ -101,13 +102,39 @@ class Asked:
         from mlport.drift.decisions import decide
 
         report = compare(self.reference, self.current, **self.settings)
-        decision = decide(report, self.rule)
+        rule = completed(self.rule, report)
+        decision = decide(report, rule)
         left_open = [each.column for each in decision.columns if each.status == "unknown" and each.column in report.columns]
         if not left_open:
             return report, decision
         again = compare(self.reference, self.current, **{**self.settings, "columns": left_open, "refine": "always", "by": ()})
         report = replace(report, columns={**report.columns, **again.columns})
-        return report, decide(report, self.rule)
+        return report, decide(report, rule)
+
+
+def completed(rule: Rule, report: Report) -> Rule:
+    """The rule with the default thresholds for the columns that none of its own fits.
+
+    Raises:
+        UsageError: a threshold names a column whose kind does not have the metric.
+    """
+    from mlport.drift.decisions import DEFAULT
+
+    if not rule.thresholds:
+        return replace(rule, thresholds=DEFAULT)
+    general = {key for key in rule.thresholds if isinstance(key, str)}
+    usual: dict[str | tuple[str, str], float] = {}
+    for name, column in report.columns.items():
+        own = [key[1] for key in rule.thresholds if isinstance(key, tuple) and key[0] == name]
+        if unfit := [metric for metric in own if metric not in column.readings]:
+            raise UsageError(
+                f"--threshold {name}.{unfit[0]}: columns of kind {column.kind} have no such metric",
+                hint=f"this one has {', '.join(column.readings)}",
+            )
+        if not own and not general & set(column.readings):
+            idle = "js_distance" if "ks" in column.readings else ""
+            usual |= {(name, key): DEFAULT[key] for key in column.readings if key in DEFAULT and key != idle}
+    return replace(rule, thresholds={**rule.thresholds, **usual})
 
 
 @command(
@@ -128,7 +155,7 @@ def drift(cli: Cli, reference: str, current: str, page: str | None, save_profile
     """Whether two tables differ, and whether that matters.
 
     REFERENCE and CURRENT are Parquet, CSV or Arrow files, folders of them, or stored profiles. A column has drifted where the size of
-    its change, less what chance may add, is above a threshold, and its test agrees. Thresholds without a column replace the defaults.
+    its change, less what chance may add, is above a threshold, and its test agrees.
     Metrics: ks, wasserstein, wasserstein_normed, js, js_distance, psi, kl, tv, hellinger, linf, chi2, missing, centroid_cosine,
     centroid_euclidean.
 
@@ -146,10 +173,9 @@ def drift(cli: Cli, reference: str, current: str, page: str | None, save_profile
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"`mlport drift` needs {error.name}, which is not installed", hint="pip install 'mlport[drift]'") from error
     if page is not None:
-        names = {"reference_name": Path(reference).name, "current_name": Path(current).name}
-        _write(Path(page), words.html(report, decision, title="Has the data changed?", **names))
+        _write(Path(page), words.html(report, decision, reference_name=reference, current_name=current))
     if cli.out.json:
-        slices = {name: each.to_json() for name, each in words.sliced(report, asked.rule).items()}
+        slices = {name: each.to_json() for name, each in words.sliced(report, decision.rule).items()}
         told = {"reference": reference, "current": current, "decision": decision.to_json(), "slices": slices}
         cli.out.document({**told, "report": report.to_json()})
     else:
@@ -174,10 +200,8 @@ def _asked(
 ) -> Asked:
     from mlport.drift.decisions import DEFAULT, Rule
 
-    given = {_key(name): value for name, value in thresholds}
-    general = any(isinstance(key, str) for key in given)
-    rule = Rule({**({} if general else DEFAULT), **given}, noise, gate or None, dict(importance))
-    needed = [key if isinstance(key, str) else key[1] for key in rule.thresholds]
+    rule = Rule({_key(name): value for name, value in thresholds}, noise, gate or None, dict(importance))
+    needed = [key if isinstance(key, str) else key[1] for key in (*rule.thresholds, *DEFAULT)]
     settings: dict[str, Any] = {
         "columns": [name.strip() for name in columns.split(",") if name.strip()] if columns is not None else None,
         "metrics": list(dict.fromkeys([*metrics, *needed])) if metrics else None,
@@ -238,7 +262,7 @@ def _print(out: Output, asked: Asked, report: Report, decision: Decision) -> Non
     ]
     click.echo()
     out.table(rows, tuple(rows[0]) if rows else (), empty="no column could be compared")
-    for heading, told in _lists(asked, report, decision):
+    for heading, told in _lists(report, decision):
         if told:
             click.echo(f"\n{heading}")
             for text in told:
@@ -247,10 +271,10 @@ def _print(out: Output, asked: Asked, report: Report, decision: Decision) -> Non
         click.echo(f"\nto do: {WHAT_TO_DO}")
 
 
-def _lists(asked: Asked, report: Report, decision: Decision) -> Iterator[tuple[str, list[str]]]:
+def _lists(report: Report, decision: Decision) -> Iterator[tuple[str, list[str]]]:
     from mlport.drift import report as words
 
     yield "above a threshold, and no alarm", words.held_back(decision)
     yield "found", [f"{finding.kind}: {finding.message}" for finding in report.findings]
     yield "not known", words.unknown(decision)
-    yield "slices", [f"{name}: {each.words}" for name, each in words.sliced(report, asked.rule).items()]
+    yield "slices", [f"{name}: {each.words}" for name, each in words.sliced(report, decision.rule).items()]

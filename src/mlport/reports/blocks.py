@@ -32,7 +32,8 @@ Cell = str | Amount | None
 class Table:
     """Rows under columns; the first cell of a row names it. `numbers` are the columns set to the right.
 
-    With `stack`, each row becomes a card on a phone; without, the table scrolls sideways there.
+    With `stack`, each row becomes a card on a phone; without, the table scrolls sideways there. `short` is for few narrow columns on a page
+    with hundreds of such tables: a third of the bytes, numbers without the whole of them, nothing to scroll.
     """
 
     caption: str
@@ -40,6 +41,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     numbers: frozenset[str] = frozenset()
     stack: bool = False
+    short: bool = False
     kind: ClassVar[str] = "table"
 
 
@@ -54,13 +56,17 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing for any width (`draw(width, id)` gives SVG), what it shows in words, and the same as a table."""
+    """A drawing for any width (`draw(width, id)` gives SVG), what it shows in words, and the same as a table.
+
+    One that is `small` is drawn once, as wide as a phone.
+    """
 
     title: str
     text: str
     draw: Callable[[int, str], str]
     table: Table
     legend: Sequence[Key] = ()
+    small: bool = False
     kind: ClassVar[str] = "chart"
 
 

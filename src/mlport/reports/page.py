@@ -38,7 +38,8 @@ def render(page: Page) -> str:
 
     def drawn(chart: Chart) -> Any:
         """The chart for a phone and for all else; the style sheet shows one of them."""
-        return Markup("").join(Markup(chart.draw(width, f"chart-{next(numbers)}")) for width in (NARROW, WIDE))  # noqa: S704 - written as XML
+        widths = (NARROW,) if chart.small else (NARROW, WIDE)
+        return Markup("").join(Markup(chart.draw(width, f"chart-{next(numbers)}")) for width in widths)  # noqa: S704 - written as XML
 
     found = world.get_template("page.html.j2").render(
         page=page,
