@@ -70,7 +70,7 @@ _HOMES = {
     "sweeps": ("Sweep",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_ROOMS = ("audit", "capture", "costs", "drift", "errors", "spi")
+_ROOMS = ("audit", "capture", "costs", "decay", "drift", "errors", "spi")
 __all__ = sorted([*_HOME_OF, "errors"])  # noqa: PLE0605 - made from the table above
 
 
