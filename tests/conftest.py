@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import mlport
 from mlport import JobSpec
 
 HERE = Path(__file__).parent
+settings.register_profile("the same", derandomize=True, deadline=None)
+settings.load_profile("the same")  # the same examples in each run: what a law lacks is found when it is written, not by chance
 LONGEST = (
     "conformance/test_vertex.py",
     "conformance/test_databricks.py",

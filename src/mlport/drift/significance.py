@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 EXACT_ROWS = 10_000
@@ -17,7 +19,9 @@ def ks(distance: float, a_below: int, b_below: int, a: int, b: int) -> float:
     if max(a, b) <= EXACT_ROWS:
         from scipy.stats import ks_2samp
 
-        return float(ks_2samp(np.arange(a) >= a_below, np.arange(b) >= b_below, method="auto").pvalue)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # where it cannot count the paths it says so, and is asymptotic by itself
+            return float(ks_2samp(np.arange(a) >= a_below, np.arange(b) >= b_below, method="auto").pvalue)
     from scipy.stats import kstwo
 
     return float(np.clip(kstwo.sf(distance, np.round(float(a) * float(b) / (float(a) + float(b)))), 0, 1))
