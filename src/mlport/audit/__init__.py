@@ -7,8 +7,9 @@ Everything public is loaded when first named.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mlport.lazily import exports
 
 if TYPE_CHECKING:
     from mlport.audit.advising import Advice as Advice
@@ -32,15 +33,4 @@ _HOMES = {
     "groups": ("Fairness", "fairness"),
     "records": ("Finding", "Measure"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - made from the table above
-
-
-def __getattr__(name: str) -> Any:
-    if home := _HOME_OF.get(name):
-        return getattr(importlib.import_module(f"mlport.audit.{home}"), name)
-    raise AttributeError(f"module 'mlport.audit' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+__all__, __getattr__, __dir__ = exports(__name__, _HOMES)

@@ -5,10 +5,9 @@ Everything public is loaded when first named.
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mlport.lazily import exports
 
 if TYPE_CHECKING:
     from mlport.drift.compare import compare as compare
@@ -35,26 +34,4 @@ _HOMES = {
     "records": ("ColumnReport", "Finding", "Reading", "Report"),
     "streams": ("Stream", "stream"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - made from the table above
-
-
-class _Package(ModuleType):
-    """`compare` is a function here, and a module of the same name holds it: importing that leaves the function in place."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        home = name in _HOME_OF and isinstance(value, ModuleType)
-        super().__setattr__(name, getattr(value, name) if home else value)
-
-
-def __getattr__(name: str) -> Any:
-    if home := _HOME_OF.get(name):
-        return getattr(importlib.import_module(f"mlport.drift.{home}"), name)
-    raise AttributeError(f"module 'mlport.drift' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
-
-
-sys.modules[__name__].__class__ = _Package
+__all__, __getattr__, __dir__ = exports(__name__, _HOMES)

@@ -140,9 +140,10 @@ class Costs:
         """What this month came to so far (UTC), and what still runs will come to as far as it was said."""
         now = datetime.now(UTC)
         month = _Month(self._client, now)
+        going_on = [*self._runs(month), *self._served(now)]
         with suppress(ConflictError):  # another process has kept its own; both are right
-            return month.sum([*self._runs(month), *self._served(now)])
-        return month.sum([*self._runs(month), *self._served(now)], keep=False)
+            month.keep()
+        return month.sum(going_on)
 
     def _runs(self, month: _Month) -> Iterator[Run]:
         for status in self._jobs(month.began):
@@ -230,12 +231,15 @@ class _Month:
         self.ended[job_id] = [format(amount, "f"), currency, list(found.unknown)]
         self.changed = True
 
-    def sum(self, open_runs: list[Run], *, keep: bool = True) -> Spent:
-        """With what runs still. Raises ConflictError where another process has kept the month meanwhile."""
-        if self.changed and keep:
+    def keep(self) -> None:
+        """Store what is new. Raises ConflictError where another process has stored the month meanwhile."""
+        if self.changed:
             from mlport.spi import ABSENT
 
             self.client.session.state.put(self._key, json.dumps(self.ended).encode(), expect=self.version or ABSENT)
+
+    def sum(self, open_runs: list[Run]) -> Spent:
+        """With what runs still."""
         found = spent(open_runs, self.now)
         amounts = dict(found.amounts)
         gaps = dict.fromkeys(found.unknown)
