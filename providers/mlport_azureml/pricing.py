@@ -12,11 +12,11 @@ from urllib.parse import SplitResult
 
 from mlport.costs import demand
 from mlport.costs.catalogue import Catalogue
-from mlport.costs.pricing import Note, Settings, known_region
+from mlport.costs.parts import Batch, Part, Serving, Sweep, Training
+from mlport.costs.pricing import Criterion, Note, Settings, known_region
 from mlport.costs.quote import Quote
 from mlport.costs.records import Line, Refusal
 from mlport.costs.services import Services
-from mlport.costs.workload import Batch, Criterion, Part, Serving, Sweep, Training
 
 PRICES = "azure"
 GRANULARITY = 1.0  # seconds, as virtual machines are

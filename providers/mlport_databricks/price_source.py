@@ -21,7 +21,7 @@ from mlport.config import choose
 from mlport.costs.facts import Fact
 from mlport.costs.refreshing.sources import Access, Found, Request
 from mlport.costs.refreshing.web import ATTEMPTS
-from mlport.errors import ConfigError, NotFoundError, PermissionDeniedError, QuotaError, ThrottledError, UnavailableError
+from mlport.errors import ConfigError, NotFoundError, PermissionDeniedError, UnavailableError
 from mlport.waiting import retry
 from mlport_databricks.config import DatabricksConfig
 
@@ -39,7 +39,6 @@ UNITS = {"DBU": "dbu", "DSU": "gib_month"}
 SERVICES = {"dbu": "dbu", "storage": "gib_month"}
 VARIABLES = ("DATABRICKS_HOST", "DATABRICKS_WAREHOUSE_ID")
 HINT = f"name a Databricks profile that has warehouse_id with -p, or set {' and '.join(VARIABLES)} and sign in as Databricks' SDK does"
-THROTTLED = "REQUEST_LIMIT_EXCEEDED"
 REFERENCE = "https://docs.databricks.com/aws/en/admin/system-tables/"
 PLACES: Mapping[str, Mapping[str, str]] = {  # how a SKU's name says a region: names of SKUs in users' bills and published price tables
     "AWS": {
@@ -154,15 +153,10 @@ class ListPrices:
         return found
 
     def _asked(self, connection: Connection) -> Cut:
-        """One attempt. Too many requests (429) are a limit that waiting helps against."""
+        """One attempt."""
         from mlport_databricks.serving.statements import rows
 
-        try:
-            return rows(connection, STATEMENT, {}, operation="price list", sleep=self._sleep)
-        except QuotaError as error:
-            if error.native_code != THROTTLED:
-                raise
-            raise ThrottledError(error.message, provider=NAME, operation="price list", native_code=THROTTLED) from error
+        return rows(connection, STATEMENT, {}, operation="price list", sleep=self._sleep)
 
 
 def cloud_of(region: str) -> str:

@@ -8,7 +8,6 @@ billable seconds, and only a job that has ended says how many those are
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
@@ -16,11 +15,11 @@ from pydantic import Field
 
 from mlport.costs import demand
 from mlport.costs.catalogue import Catalogue
-from mlport.costs.pricing import Note, Settings, known_region
+from mlport.costs.parts import Batch, Part, Serving, Storage, Sweep, Training
+from mlport.costs.pricing import Criterion, Note, Settings, known_region
 from mlport.costs.quote import Quote
 from mlport.costs.records import Line, Refusal
 from mlport.costs.services import Services
-from mlport.costs.workload import Batch, Criterion, Part, Serving, Storage, Sweep, Training
 
 if TYPE_CHECKING:
     from mlport.costs.demand import Rented
@@ -135,10 +134,10 @@ def _managed_spot(rented: Rented, part: Training | Sweep, quote: Quote) -> Rente
     if saving is None:
         price = quote.price(rented.fact)
         most = f"; on demand an hour is {price.value:f}, and a billed one is never more" if price else ""
-        return replace(rented, unknown=f"managed spot has no price list; say what your own jobs saved as spot_saving{most}")
+        return rented._replace(unknown=f"managed spot has no price list; say what your own jobs saved as spot_saving{most}")
     quote.assume(f"{part.name}: managed spot does not bill {saving:.0%} of the time, as the target's spot_saving says")
     hours = rented.hours.billed * (1 - quote.math.number(saving))
-    return replace(rented, hours=replace(rented.hours, billed=hours, formula=f"{rented.hours.formula} x (1 - {saving:g} not billed)"))
+    return rented._replace(hours=rented.hours._replace(billed=hours, formula=f"{rented.hours.formula} x (1 - {saving:g} not billed)"))
 
 
 def _endpoint(part: Serving, quote: Quote) -> Iterator[Line | Refusal]:

@@ -12,10 +12,10 @@ from urllib.parse import SplitResult
 from mlport.costs import demand
 from mlport.costs.catalogue import Catalogue, PriceList
 from mlport.costs.facts import Fact
+from mlport.costs.parts import Egress, Part, Serving, Storage
 from mlport.costs.pricing import Note, Settings, known_region
 from mlport.costs.quote import Quote
 from mlport.costs.records import Line, Refusal
-from mlport.costs.workload import Egress, Part, Serving, Storage
 
 TODAY = date(2026, 11, 23)
 MACHINES = {"small": (2.0, 4.0), "big": (8.0, 32.0)}

@@ -31,6 +31,11 @@ NOWHERE = {
     "vertex": "vertex://nobody/us-central1?staging=gs://nobody/mlport",
 }
 """Targets of providers that need more than a path."""
+OF_AN_HOUR = [
+    *("arithmetic", "at_work", "at_work.freezing", "at_work.frozen", "catalogue", "currencies", "demand", "estimate", "facts"),
+    *("formulas", "items", "offers", "parts", "pricing", "quote", "records", "services"),
+]
+"""What of the cost engine prices an hour of work: no workload, price book, profile, comparison, bill or report."""
 STARTS = ["import mlport", "from mlport import JobSpec", "import mlport.cli.main", "import mlport.testing.plugin"]
 
 
@@ -121,6 +126,23 @@ from mlport import registry
 for name in registry.names():
     client = mlport.connect({NOWHERE!r}.get(name, name + ":///nowhere"))
     client.provider.supports(client.config)
+"""
+    assert not loaded_by(code) & HEAVY
+
+
+@pytest.mark.parametrize("provider", NOWHERE)
+def test_a_first_submit_loads_only_what_prices_an_hour(provider: str) -> None:
+    """Each process pays for what its first price loads: docs/benchmarks.md."""
+    code = f"""
+import mlport
+from mlport import JobSpec
+from mlport.spi import Facts
+job = JobSpec(name="trained", entrypoint=("python", "-m", "trained"))
+plan = mlport.connect({NOWHERE[provider]!r}).plan(job, Facts())
+assert all(each["price"] for each in plan.facts.price["components"]), plan.facts.price
+engine = {{name.removeprefix("mlport.costs.") for name in sys.modules if name.startswith("mlport.costs.")}}
+assert engine <= set({OF_AN_HOUR}), engine - set({OF_AN_HOUR})
+assert "mlport.tables" not in sys.modules
 """
     assert not loaded_by(code) & HEAVY
 

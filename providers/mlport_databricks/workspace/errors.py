@@ -55,8 +55,9 @@ OURS: Mapping[str, type[MlportError]] = {
     "PERMISSION_DENIED": PermissionDeniedError,
     "UNAUTHENTICATED": AuthenticationError,
     "QUOTA_EXCEEDED": QuotaError,
-    "REQUEST_LIMIT_EXCEEDED": QuotaError,
     "RESOURCE_LIMIT_EXCEEDED": QuotaError,
+    # a TooManyRequests of the SDK, which tries again: "RPC token bucket limit has been exceeded" (databricks-sdk-py, issue 274)
+    "REQUEST_LIMIT_EXCEEDED": ThrottledError,
     "RESOURCE_EXHAUSTED": ThrottledError,
 }
 HINTS: Mapping[type[MlportError], str] = {

@@ -16,10 +16,10 @@ from mlport.costs.arithmetic import Number
 from mlport.costs.catalogue import Catalogue
 from mlport.costs.demand import shown
 from mlport.costs.formulas import HOURS_A_YEAR
-from mlport.costs.pricing import Note, Settings
+from mlport.costs.parts import Egress, Logging, Monitoring, Part, Serving, Storage, Training
+from mlport.costs.pricing import Criterion, Note, Settings
 from mlport.costs.quote import Quote
 from mlport.costs.records import Category, Line, Refusal
-from mlport.costs.workload import Criterion, Egress, Logging, Monitoring, Part, Serving, Storage, Training
 from mlport.errors import SpecError
 from mlport_local.pricing import ownership
 from mlport_local.pricing.capacity import Fleet, Need, fleets, needs

@@ -11,9 +11,9 @@ from mlport.costs import demand
 from mlport.costs.arithmetic import Number
 from mlport.costs.catalogue import nearest
 from mlport.costs.formulas import replicas
+from mlport.costs.parts import Batch, Part, Serving, Sweep, Training
 from mlport.costs.quote import Quote
 from mlport.costs.records import Refusal
-from mlport.costs.workload import Batch, Part, Serving, Sweep, Training
 from mlport.errors import SpecError
 from mlport.specs import Compute
 from mlport_local.pricing.hardware import HardwareBook, Machine

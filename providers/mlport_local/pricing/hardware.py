@@ -18,8 +18,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mlport import tables
 from mlport.costs.currencies import Currency
 from mlport.costs.facts import Fact
+from mlport.costs.parts import LARGEST
 from mlport.costs.records import Category
-from mlport.costs.workload import LARGEST
 from mlport.fields import Count, Real, dotted
 
 EXAMPLE = "examples/cost/hardware.toml"

@@ -13,9 +13,9 @@ from decimal import Decimal
 from mlport.costs.arithmetic import EXACT, Number
 from mlport.costs.demand import shown
 from mlport.costs.formulas import HOURS_A_YEAR, recovery_factor, sinking_factor
+from mlport.costs.parts import Part
 from mlport.costs.quote import Quote
 from mlport.costs.records import Line
-from mlport.costs.workload import Part
 from mlport_local.pricing.capacity import Fleet
 from mlport_local.pricing.hardware import CATEGORIES, WORDS, Cost, HardwareBook, Machine, Said
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
-_IN_GIB = {"k": 2**-20, "m": 2**-10, "": 1.0, "g": 1.0, "t": 1024.0}
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*(|[kmgt]|[kmgt]i?b)", re.IGNORECASE)
+_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def scalar(text: str) -> Any:
@@ -76,7 +76,7 @@ class Span(click.ParamType[timedelta]):
 
 
 class Memory(click.ParamType[float]):
-    """Memory in GiB: `4`, `4GiB` or `512MiB`."""
+    """Memory in GiB: `4`, `4GiB` or `512MiB`; `4GB` are 4,000,000,000 bytes, as the SI has it."""
 
     name = "memory"
 
@@ -84,7 +84,9 @@ class Memory(click.ParamType[float]):
         found = _MEMORY.fullmatch(str(value).strip())
         if found is None:
             self.fail(f"{value!r} is not an amount of memory such as 4, 4GiB or 512MiB", param, ctx)
-        return float(found[1]) * _IN_GIB[found[2].lower()]
+        unit = found[2].lower() or "g"
+        step = 1000.0 if unit.endswith("b") and "i" not in unit else 1024.0
+        return float(found[1]) * step ** _POWERS[unit[0]] / 2**30
 
 
 PAIR, TYPED_PAIR, SHARE, SPAN, MEMORY = Pair(), Pair(typed=True), Share(), Span(), Memory()

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from mlport.costs.estimate import Target as Target
     from mlport.costs.estimate import estimate as estimate
     from mlport.costs.estimate import target as target
+    from mlport.costs.parts import Uncertain as Uncertain
     from mlport.costs.records import Estimate as Estimate
     from mlport.costs.records import Line as Line
     from mlport.costs.records import Price as Price
-    from mlport.costs.workload import Uncertain as Uncertain
     from mlport.costs.workload import Workload as Workload
 
 _HOMES = {
@@ -31,6 +31,7 @@ _HOMES = {
     "records": ("Estimate", "Line", "Price"),
     "comparing.timeline": ("timeline",),
     "comparing.what_if": ("what_if",),
-    "workload": ("Uncertain", "Workload"),
+    "parts": ("Uncertain",),
+    "workload": ("Workload",),
 }
 __all__, __getattr__, __dir__ = exports(__name__, _HOMES)

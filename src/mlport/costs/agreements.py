@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -15,8 +14,8 @@ from mlport.costs.arithmetic import EXACT, Arithmetic, Number
 from mlport.costs.catalogue import Catalogue, PriceList
 from mlport.costs.currencies import Currency
 from mlport.costs.facts import Fact
+from mlport.costs.parts import LARGEST
 from mlport.costs.records import Line, Price
-from mlport.costs.workload import LARGEST
 from mlport.errors import SpecError
 from mlport.fields import Count, Real
 
@@ -210,7 +209,7 @@ def spent(lines: Sequence[Line], before: Sequence[Line], spend: CommittedSpend, 
         left = left - paid
         above = (at_rate - paid) / math.most(at_rate, math.number("1e-30"))
         formula = f"{line.formula}; {spend.what} covers what it can at {rate.normalize():f} ({spend.source}), the rest is on demand"
-        found[at] = replace(line, amount=line.cost * above, formula=formula)
+        found[at] = line._replace(amount=line.cost * above, formula=formula)
     return [*found, _bought(spend, lines[covered[0][0]], hours, math)]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -26,8 +25,8 @@ from mlport.costs.arithmetic import EXACT, Arithmetic, Number
 from mlport.costs.catalogue import Catalogue, default, nearest
 from mlport.costs.currencies import Currency
 from mlport.costs.facts import Fact
+from mlport.costs.parts import LARGEST, OWN
 from mlport.costs.records import Category, Estimate, Line, Price
-from mlport.costs.workload import LARGEST, OWN
 from mlport.errors import ConfigError, SpecError
 from mlport.fields import Place, dotted
 
@@ -229,8 +228,7 @@ class PriceBook(Row):
         used = sorted({line.price.currency for line in estimate.lines if line.price is not None} - {self.currency})
         rates = tuple(_rate_words(self._rate(currency), self.currency) for currency in used)
         facts = {**estimate.facts, **{name: self._money(estimate, name, math) for name in _MONEY if name in estimate.facts}}
-        return replace(
-            estimate,
+        return estimate._replace(
             lines=[*lines, *taxes],
             left_out=tuple(words for words in estimate.left_out if not (taxes and words == "tax")),
             currency=self.currency,
@@ -260,7 +258,7 @@ class PriceBook(Row):
             for at in found:
                 cost = lines[at].cost
                 words = f"{lines[at].formula}; only hours above the commitment of {commitment.hours.normalize():f} h a month ({commitment.source})"
-                lines[at] = replace(lines[at], amount=cost * above if cost is not None else None, formula=words)
+                lines[at] = lines[at]._replace(amount=cost * above if cost is not None else None, formula=words)
         return iter([*lines, *bought])
 
     def _spent(self, lines: list[Line], estimate: Estimate, math: Arithmetic, when: date, warnings: list[str]) -> list[Line]:
@@ -291,9 +289,9 @@ class PriceBook(Row):
         words = _rate_words(rate, self.currency)
         listed = price.listed * rate.rate if price.listed is not None else None
         derived = f"{price.derived_from}; {words}" if price.derived_from else words
-        money = replace(price, value=price.value * rate.rate, listed=listed, currency=self.currency, derived_from=derived)
+        money = price._replace(value=price.value * rate.rate, listed=listed, currency=self.currency, derived_from=derived)
         amount = line.amount * math.number(rate.rate) if line.amount is not None else None
-        return replace(line, price=money, amount=amount)
+        return line._replace(price=money, amount=amount)
 
     def _taxes(self, lines: list[Line], provider: str, math: Arithmetic, when: date) -> Iterator[Line]:
         for tax in self.taxes:
@@ -317,7 +315,7 @@ def today() -> date:
 
 def _with(price: Price, value: Decimal, words: str) -> Price:
     listed = price.listed if price.listed is not None else price.value
-    return replace(price, value=value, listed=listed, discount=words, free=price.free or not value)
+    return price._replace(value=value, listed=listed, discount=words, free=price.free or not value)
 
 
 def _is_for(commitment: Commitment, line: Line) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mlport.costs.arithmetic import Number
 from mlport.costs.catalogue import nearest
@@ -12,17 +12,16 @@ from mlport.costs.formulas import billed, interruptions, replicas, spot_hours
 from mlport.costs.offers import described as machine_words
 from mlport.costs.offers import kinds, order, satisfies, shortage
 from mlport.costs.offers import machine as machine_of
+from mlport.costs.parts import Batch, Serving, Sweep, Training
 from mlport.costs.quote import Quote
 from mlport.costs.records import Category, Line, Refusal
-from mlport.costs.workload import Batch, Serving, Sweep, Training
 from mlport.errors import SpecError
 
 Work = Training | Sweep | Batch
 CATEGORIES: dict[type[Work], Category] = {Training: "training", Sweep: "sweep", Batch: "batch"}
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
+class Hours(NamedTuple):
     """Machine hours over the horizon, how they came about, and of them those that were useful."""
 
     billed: Number
@@ -178,8 +177,7 @@ def shown(value: Number) -> str:
 # ---------------------------------------------------------------- machines
 
 
-@dataclass(frozen=True, slots=True)
-class Rented:
+class Rented(NamedTuple):
     """The machine chosen for a part, and its hours. `unknown` says why there is no price where there is none."""
 
     fact: Fact

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlport import tables
 from mlport.costs import items
 from mlport.costs.arithmetic import EXACT, Arithmetic, Number
 from mlport.costs.catalogue import Catalogue, default, nearest
+from mlport.costs.formulas import HOURS_A_MONTH
+from mlport.costs.parts import Item, Part
 from mlport.costs.pricing import PricesTogether, Pricing, Settings, load, names
 from mlport.costs.quote import Discount, Quote, Settles, supplied
 from mlport.costs.records import Estimate, Line, Refusal
-from mlport.costs.workload import Item
 from mlport.errors import SpecError
 from mlport.fields import dotted
 
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 OLD_DAYS = 365
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where to price: a name, whose rules, and what they need to know."""
 
     name: str
@@ -41,6 +39,8 @@ def target(workload: Workload, name: str, *, file: Path | None = None) -> Target
 
     What the workload's table of that name says stands over what a profile says. Raises SpecError, ConfigError.
     """
+    from mlport import tables
+
     told = dict(workload.targets.get(name, {}))
     provider = str(told.pop("provider", name))
     found: Mapping[str, Any] = {}
@@ -87,16 +87,41 @@ def priced(
     factor: Callable[[Fact], Number] | None = None,
 ) -> Estimate:
     """The estimate under any arithmetic: one number a line, or one a sample."""
+    return of_parts(
+        list(workload.parts()),
+        at,
+        catalogue,
+        months=workload.months,
+        hours_a_month=workload.hours_a_month,
+        math=math,
+        samples=samples,
+        discount=discount,
+        factor=factor,
+    )
+
+
+def of_parts(
+    parts: Sequence[Part],
+    at: Target,
+    catalogue: Catalogue,
+    *,
+    months: float = 1,
+    hours_a_month: float = HOURS_A_MONTH,
+    math: Arithmetic = EXACT,
+    samples: Mapping[int, Number] | None = None,
+    discount: Discount | None = None,
+    factor: Callable[[Fact], Number] | None = None,
+) -> Estimate:
+    """The estimate of parts, each with a name, under any arithmetic; they need no workload around them."""
     prices = supplied(catalogue, discount)
     region = at.pricing.place(at.settings, prices)
-    horizon = math.number(workload.months)
-    quote = Quote(prices, at.settings, region, horizon, math, samples or {}, factor=factor)
-    quote.hours_a_month = math.number(workload.hours_a_month)
+    quote = Quote(prices, at.settings, region, math.number(months), math, samples or {}, factor=factor)
+    quote.hours_a_month = math.number(hours_a_month)
     if discount is not None:
         quote.discount = discount
     lines: list[Line] = []
     refused: list[Refusal] = []
-    for found in _found(workload, at, quote):
+    for found in _found(parts, at, quote):
         (lines if isinstance(found, Line) else refused).append(found)  # type: ignore[arg-type]
     currencies = {line.price.currency for line in lines if line.price is not None} or {"USD"}
     if len(currencies) > 1 and not isinstance(discount, Settles):
@@ -120,15 +145,15 @@ def priced(
     return discount.applied(before, math) if isinstance(discount, Settles) else before
 
 
-def _found(workload: Workload, at: Target, quote: Quote) -> Iterator[Line | Refusal]:
+def _found(parts: Sequence[Part], at: Target, quote: Quote) -> Iterator[Line | Refusal]:
     """The lines of all parts."""
-    parts = [part for part in workload.parts() if not isinstance(part, Item)]
+    own = [part for part in parts if not isinstance(part, Item)]
     if isinstance(at.pricing, PricesTogether):
-        yield from at.pricing.price_all(parts, quote)
+        yield from at.pricing.price_all(own, quote)
     else:
-        for part in parts:
+        for part in own:
             yield from at.pricing.price(part, quote)
-    for part in workload.parts():
+    for part in parts:
         if isinstance(part, Item):
             yield from items.lines(part, quote, at.name)
 

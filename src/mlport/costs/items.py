@@ -11,9 +11,9 @@ from mlport.costs.catalogue import ANYWHERE, PriceList, nearest
 from mlport.costs.demand import shown
 from mlport.costs.facts import Fact
 from mlport.costs.formulas import billed
+from mlport.costs.parts import OWN, Item
 from mlport.costs.quote import Quote
 from mlport.costs.records import Line
-from mlport.costs.workload import OWN, Item
 from mlport.errors import SpecError
 
 

@@ -6,8 +6,7 @@ A pricing is pure: it loads no vendor code, asks nobody, and takes every number 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -21,12 +20,14 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from mlport.costs.catalogue import Catalogue
+    from mlport.costs.parts import Part
     from mlport.costs.quote import Quote
     from mlport.costs.records import Line, Refusal
-    from mlport.costs.workload import Criterion, Part
     from mlport.spi import Plan
 
 GROUP = "mlport.pricing"
+Criterion = Literal["control", "responsibility", "recovery", "internet", "time_to_start"]
+"""What money does not say: who decides, who answers for it, how it comes back, whether it works offline, how soon it begins."""
 
 
 class Settings(Spec):
@@ -42,8 +43,7 @@ class Settings(Spec):
     """Count the account's monthly free allowances, as if nothing else used them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """What is to be said of a place beside its price; `source` where it is a fact that somebody published."""
 
     words: str

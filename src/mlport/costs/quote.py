@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mlport.costs.arithmetic import EXACT, Arithmetic, Number
 from mlport.costs.catalogue import Catalogue, price_of
 from mlport.costs.formulas import HOURS_A_MONTH, tiered
+from mlport.costs.parts import Uncertain
 from mlport.costs.records import Category, Gain, Line, Price
-from mlport.costs.workload import Uncertain
 
 if TYPE_CHECKING:
     from mlport.costs.facts import Fact
+    from mlport.costs.parts import Part
     from mlport.costs.pricing import Settings
     from mlport.costs.records import Estimate
-    from mlport.costs.workload import Part
 
 _NOTHING: Number = 0  # of either arithmetic
 Discount = Callable[["Fact", Price], Price]
@@ -42,7 +42,7 @@ def supplied(catalogue: Catalogue, discount: Discount | None) -> Catalogue:
     return discount.supplied(catalogue) if isinstance(discount, Supplies) else catalogue
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Quote:
     """One estimate under way.
 
@@ -166,7 +166,7 @@ def _average(prices: Sequence[Price], steps: Sequence[tuple[Number, Number]], mo
     if len(used) == 1:
         return used[0]
     value = amount / quantity if isinstance(amount, Decimal) else Decimal(repr(_mean(amount) / _mean(quantity)))
-    return replace(used[-1], value=value, free=False, derived_from="the average over marginal tiers")
+    return used[-1]._replace(value=value, free=False, derived_from="the average over marginal tiers")
 
 
 def _mean(value: Number) -> float:

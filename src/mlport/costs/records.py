@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlport.costs.arithmetic import Number
@@ -23,8 +23,7 @@ _LARGE = Context(prec=80)
 _NOTHING: Number = 0  # of either arithmetic
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """A unit price: `value` of `currency` for one `unit`, from where and of which day.
 
     `derived_from` says how it was computed where no list has it. `free` is the one way to be 0, and needs a source. `listed` is
@@ -42,8 +41,7 @@ class Price:
     discount: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One position: quantity times unit price, for the whole horizon.
 
     `price` None means that nobody here knows it: the total is then "at least". `amount` is given where it is not simply the
@@ -101,16 +99,14 @@ class Gain(NamedTuple):
     machine_hours: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A part of the workload that a target cannot do at all, and why."""
 
     part: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """What a workload costs at one target over `months`.
 
     `useful_hours` and `predictions` are what it gives for that, for $/useful hour and $/1,000 predictions; `left_out` what is not
@@ -128,9 +124,9 @@ class Estimate:
     left_out: Sequence[str] = ()
     assumptions: Sequence[str] = ()
     warnings: Sequence[str] = ()
-    gains: Mapping[str, Gain] = field(default_factory=dict)
+    gains: Mapping[str, Gain] = MappingProxyType({})
     """By part."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = MappingProxyType({})
     hours: Number = 0
     """Of the horizon: the months' hours."""
 

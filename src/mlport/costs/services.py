@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mlport.costs.demand import shown
+from mlport.costs.parts import Egress, Logging, Monitoring, Part, Storage
 from mlport.costs.quote import Quote
 from mlport.costs.records import Category, Line
-from mlport.costs.workload import Egress, Logging, Monitoring, Part, Storage
 
 REQUESTS = 1000
 """Prices of requests are for so many."""
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(NamedTuple):
     """A cloud's price list, and what things are called in it; empty where the list has no such thing."""
 
     prices: str

@@ -24,6 +24,9 @@ from mlport.spi import Latency, State
         (MEMORY, "4GiB", 4.0),
         (MEMORY, "512MiB", 0.5),
         (MEMORY, "1.5g", 1.5),
+        (MEMORY, "2tib", 2048.0),
+        (MEMORY, "16 GB", 16e9 / 2**30),
+        (MEMORY, "512MB", 512e6 / 2**30),
         (SPAN, "90s", timedelta(seconds=90)),
         (SPAN, "7d", timedelta(days=7)),
         (SPAN, "30", timedelta(seconds=30)),
@@ -40,6 +43,7 @@ def test_values(kind, text, value):
     [
         (MEMORY, "four"),
         (MEMORY, "4 apples"),
+        (MEMORY, "16B"),
         (SPAN, "soon"),
         (SPAN, "-1"),
         (SPAN, "1e300"),

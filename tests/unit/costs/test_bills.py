@@ -265,7 +265,7 @@ def test_lines_that_a_bill_cannot_tell_apart_are_expected_together():
     price = Price(Decimal("0.5"), "hour", "list", None)
     lines = [Line("one", "training", "disk", Decimal(4), "hour", price, ""), Line("two", "training", "disk", Decimal(2), "hour", None, "")]
     fact = next(iter(_catalogue().list("tiny").facts))
-    found = expectations(Estimate("t", "t here", 1, "USD", [*lines, *(replace(line, fact=fact, price=price) for line in lines)]))
+    found = expectations(Estimate("t", "t here", 1, "USD", [*lines, *(line._replace(fact=fact, price=price) for line in lines)]))
     assert [(each.part, each.amount, each.quantity) for each in found] == [
         ("one", Decimal("2.0"), Decimal(4)),
         ("two", None, Decimal(2)),

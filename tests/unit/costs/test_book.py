@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -151,7 +150,7 @@ def test_everything_is_shown_in_one_currency_with_the_rate_and_its_day() -> None
 
 def test_taxes_are_lines_of_their_own() -> None:
     vat = {"what": "VAT", "percent": 19, "source": "UStG", "from": "2007-01-01"}
-    found = book(taxes=[vat]).applied(replace(bill(("100", "0.20")), left_out=("tax", "support")))
+    found = book(taxes=[vat]).applied(bill(("100", "0.20"))._replace(left_out=("tax", "support")))
     assert (found.total, found.by_category()["tax"]) == (Decimal("23.8"), Decimal("3.8"))
     assert found.left_out == ("support",)
     assert book(taxes=[{**vat, "providers": ["aws"]}]).applied(bill(("100", "0.20"))).total == 20

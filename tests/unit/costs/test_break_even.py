@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -35,7 +34,7 @@ def own(hours: float = 365, months: float = 12) -> Estimate:
 def cloud(total: str, months: float = 12, **fields: Any) -> Estimate:
     price = Price(Decimal(total), "bill", "test", None)
     line = Line("training", "training", "machines", Decimal(1), "bill", price, "test")
-    return replace(Estimate("cloud", "cloud there", Decimal(str(months)), "USD", [line]), **fields)
+    return Estimate("cloud", "cloud there", Decimal(str(months)), "USD", [line])._replace(**fields)
 
 
 @pytest.mark.parametrize(("rate", "hours"), [("98.32", 8556), ("77.43", 10891)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -61,7 +60,7 @@ def test_what_is_kept_is_what_was_frozen_whatever_prices_do_later(prices):
     assert (before.hourly, now.hourly, now.versions) == (Decimal("1.00"), Decimal("9.00"), {"tiny": "2"})
     assert json.dumps(before.to_json()) == kept
     assert len(kept) < 1000
-    whole = frozen(components=[GAP, Component("a third", "hour", Decimal(1) / 3, replace(DOLLAR, as_of=None, listed=Decimal("1.10")))])
+    whole = frozen(components=[GAP, Component("a third", "hour", Decimal(1) / 3, DOLLAR._replace(as_of=None, listed=Decimal("1.10")))])
     assert Frozen.from_json(json.loads(json.dumps(whole.to_json()))) == whole
 
 
@@ -108,7 +107,7 @@ def test_an_estimate_is_frozen_by_the_hour_and_what_is_not_of_the_hour_is_refuse
     assert [each.per_hour for each in found.components] == [1, Decimal(100) / 730]
     assert found.hourly * 730 == pytest.approx(Decimal(780))
     assert found.components[1].price.value == Decimal("0.5")
-    committed = replace(estimate, lines=[replace(lines[0], part="commitments")])
+    committed = estimate._replace(lines=[lines[0]._replace(part="commitments")])
     with pytest.raises(SpecError, match="paid used or not"):
         freeze(committed, kind="job", hours=Decimal(1), at=NOW)
     with pytest.raises(SpecError, match="must be more than 0"):

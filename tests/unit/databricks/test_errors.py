@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from databricks.sdk.errors.platform import ERROR_CODE_MAPPING, STATUS_CODE_MAPPING
+from databricks.sdk.errors.platform import ERROR_CODE_MAPPING, STATUS_CODE_MAPPING, TooManyRequests
 from databricks.sdk.service.jobs import RunLifeCycleState, RunLifecycleStateV2State, RunResultState, TerminationCodeCode
 
 from mlport import errors as ours
@@ -40,8 +40,11 @@ def test_every_code_that_the_sdk_knows_is_ours_or_in_doubt() -> None:
         (403, "PERMISSION_DENIED", "GET", GET_RUN, ours.PermissionDeniedError),
         (401, "UNAUTHENTICATED", "GET", GET_RUN, ours.AuthenticationError),
         (429, "RESOURCE_EXHAUSTED", "POST", SUBMIT, ours.ThrottledError),
-        (429, "REQUEST_LIMIT_EXCEEDED", "POST", SUBMIT, ours.QuotaError),
+        (429, "REQUEST_LIMIT_EXCEEDED", "POST", SUBMIT, ours.ThrottledError),
+        (429, "SOMETHING_NEW", "POST", SUBMIT, ours.ThrottledError),
         (400, "QUOTA_EXCEEDED", "POST", SUBMIT, ours.QuotaError),
+        (429, "QUOTA_EXCEEDED", "POST", SUBMIT, ours.QuotaError),
+        (400, "RESOURCE_LIMIT_EXCEEDED", "POST", ENDPOINT, ours.QuotaError),
         (501, "NOT_IMPLEMENTED", "POST", SUBMIT, ours.InvalidRequestError),
     ],
 )
@@ -49,6 +52,12 @@ def test_what_is_certain(status: int, code: str, verb: str, path: str, kind: typ
     for repeatable in (True, False):
         error = translated(Refusal(status, code, "said so"), verb, path, "x", repeatable=repeatable)
         assert (type(error), error.native_code, error.message) == (kind, code, "said so")
+
+
+def test_what_the_sdk_calls_too_many_requests_may_be_tried_again() -> None:
+    ours_of = {code: OURS[code] for code, kind in ERROR_CODE_MAPPING.items() if issubclass(kind, TooManyRequests)}
+    assert len(ours_of) >= 2
+    assert all(kind.retryable for kind in ours_of.values()), ours_of
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 499])

@@ -177,7 +177,7 @@ class Costs:
         import logging
 
         price = Frozen.from_json(plan.facts.price)
-        found = self.decide(replace(price, expected_hours=_expected(plan, price)))
+        found = self.decide(price._replace(expected_hours=_expected(plan, price)))
         assert found is not None  # noqa: S101 - there is a budget
         if found.verdict == "refuse":
             hint = 'raise monthly_budget of the profile, or set over_budget = "warn"'

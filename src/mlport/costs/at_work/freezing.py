@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mlport.costs import pricing
 from mlport.costs.at_work.frozen import Component, Frozen, Kind, hours_of, unpriced
 from mlport.costs.catalogue import Catalogue, default
-from mlport.costs.estimate import Target, estimate
-from mlport.costs.workload import LARGEST, Serving, Training, Workload
+from mlport.costs.estimate import Target, of_parts
+from mlport.costs.parts import LARGEST, Part, Serving, Training
 from mlport.errors import SpecError
 
 if TYPE_CHECKING:
@@ -104,10 +103,10 @@ def freeze_work(
         SpecError: the place cannot do it, or needs a setting such as its region.
     """
     prices = catalogue or default()
-    as_it_is = replace(where, settings=where.settings.model_copy(update={"speed": 1.0}))
+    as_it_is = where._replace(settings=where.settings.model_copy(update={"speed": 1.0}))
 
     def found(of: Compute) -> Estimate:
-        return estimate(_hour(kind, of), as_it_is, catalogue=prices, discount=discount)
+        return of_parts([_hour(kind, of)], as_it_is, prices, discount=discount)
 
     told = found(compute)
     hours = machines = Decimal(1)
@@ -120,16 +119,14 @@ def freeze_work(
     lists = {each.offer["provider"] for each in price.components if each.offer}
     versions = {name: version for name in sorted(lists) if (version := _version(prices, name))}
     granularity, least = told.facts.get("billed", (1, 0))
-    return replace(price, versions=versions, granularity=Decimal(str(granularity)), least=Decimal(str(least)))
+    return price._replace(versions=versions, granularity=Decimal(str(granularity)), least=Decimal(str(least)))
 
 
-def _hour(kind: Kind, compute: Compute) -> Workload:
+def _hour(kind: Kind, compute: Compute) -> Part:
     """An hour of work, or a month of one replica that nobody asks. Nothing of it needs to be checked, which takes longer than all else."""
     if kind == "endpoint":
-        replica = Serving.model_construct(name=kind, compute=compute, requests_per_second=0.0, max_replicas=1)
-        return Workload.model_construct(name="replica", endpoints=(replica,))
-    work = Training.model_construct(name=kind, compute=compute, hours=1.0, interrupted=0.0, checkpoint_every=timedelta(days=365))
-    return Workload.model_construct(name="hour", training=(work,))
+        return Serving.model_construct(name=kind, compute=compute, requests_per_second=0.0, max_replicas=1)
+    return Training.model_construct(name=kind, compute=compute, hours=1.0, interrupted=0.0, checkpoint_every=timedelta(days=365))
 
 
 def _version(prices: Catalogue, name: str) -> str:
@@ -162,7 +159,7 @@ def freeze(
 def _by_the_hour(line: Line, hours: Decimal, machines: Decimal) -> Component:
     price = line.price
     if price is not None and line.amount is not None and line.amount != line.quantity * price.value:
-        price = replace(price, value=line.amount / line.quantity, derived_from="the average over marginal tiers")
+        price = price._replace(value=line.amount / line.quantity, derived_from="the average over marginal tiers")
     fact = line.fact
     named = ("provider", "service", "sku", "region", "purchase")
     offer = {name: str(getattr(fact, name)) for name in named} if fact else {}

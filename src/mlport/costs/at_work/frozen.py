@@ -7,10 +7,10 @@ then "at least". Everything here is pure; times are handed in. `mlport.costs.at_
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, Self, get_args
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from mlport.costs.arithmetic import EXACT
 from mlport.costs.formulas import billed
@@ -22,8 +22,7 @@ Kind = Literal["job", "endpoint", "batch"]
 _NOTHING = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(NamedTuple):
     """One thing that is paid while it runs: `per_hour` units for each hour of it, at `price` for a unit (None: nobody knew it)."""
 
     what: str
@@ -31,7 +30,7 @@ class Component:
     per_hour: Decimal
     price: Price | None
     unknown: str = ""
-    offer: Mapping[str, str] = field(default_factory=dict)
+    offer: Mapping[str, str] = MappingProxyType({})
     """The price list's row: provider, service, sku, region, purchase."""
 
     @property
@@ -40,8 +39,7 @@ class Component:
         return None if self.price is None else self.per_hour * self.price.value
 
 
-@dataclass(frozen=True, slots=True)
-class Frozen:
+class Frozen(NamedTuple):
     """The price of one job, endpoint or batch at `at`.
 
     `versions` are those of the price lists it came from. `granularity` and `least` are the seconds by which a run is billed, and at
@@ -53,7 +51,7 @@ class Frozen:
     currency: str
     at: datetime
     components: Sequence[Component]
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = MappingProxyType({})
     expected_hours: Decimal | None = None
     granularity: Decimal = Decimal(1)
     least: Decimal = Decimal(0)
@@ -140,7 +138,7 @@ def _component_json(each: Component) -> dict[str, Any]:
         "price": None
         if price is None
         else {
-            **asdict(price),
+            **price._asdict(),
             "value": _digits(price.value),
             "listed": _digits(price.listed),
             "as_of": price.as_of and price.as_of.isoformat(),
@@ -160,8 +158,7 @@ def _component(record: Mapping[str, Any]) -> Component:
 # ---------------------------------------------------------------- what it came to
 
 
-@dataclass(frozen=True, slots=True)
-class Actual:
+class Actual(NamedTuple):
     """What a thing cost by its measured hours, at its frozen price, beside what was expected."""
 
     frozen: Frozen

@@ -20,11 +20,11 @@ from mlport import tables
 from mlport.costs.arithmetic import EXACT
 from mlport.costs.bills.reading import SUMS, Charge, Cost
 from mlport.costs.catalogue import ANYWHERE
-from mlport.costs.records import CENT, plain
+from mlport.costs.records import CENT, Estimate, plain
 from mlport.errors import SpecError
 
 if TYPE_CHECKING:
-    from mlport.costs.records import Estimate, Line
+    from mlport.costs.records import Line
 
 Status = Literal["agrees", "differs", "unpriced", "not billed", "not expected"]
 TOLERANCE = Decimal("0.01")
@@ -340,7 +340,7 @@ def reconcile(
     Raises:
         SpecError: a row of the bill is wrong, or a rule names a line that is not expected.
     """
-    wanted = list(expected) if isinstance(expected, Iterable) else expectations(expected)
+    wanted = expectations(expected) if isinstance(expected, Estimate) else list(expected)
     finder = _Finder(wanted, rules)
     billed: dict[int, _Billed] = {}
     others: dict[tuple[str, str], _Billed] = {}

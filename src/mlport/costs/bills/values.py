@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mlport.costs.currencies import CODES, wanted
-from mlport.costs.workload import LARGEST
+from mlport.costs.parts import LARGEST
 
 CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
 _NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?", re.ASCII)

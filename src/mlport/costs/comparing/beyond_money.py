@@ -14,7 +14,8 @@ from mlport.costs.pricing import Note, notes
 
 if TYPE_CHECKING:
     from mlport.costs.estimate import Target
-    from mlport.costs.workload import Criterion, Workload
+    from mlport.costs.pricing import Criterion
+    from mlport.costs.workload import Workload
 
 TITLES: dict[Criterion, str] = {
     "control": "Control",

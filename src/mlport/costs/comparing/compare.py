@@ -14,9 +14,9 @@ from mlport.costs import pricing
 from mlport.costs.catalogue import default, nearest
 from mlport.costs.comparing import beyond_money
 from mlport.costs.estimate import Target, priced, target
+from mlport.costs.parts import Batch, Item, Serving, Sweep, Training
 from mlport.costs.records import Estimate, Refusal, cents, plain
 from mlport.costs.reporting.words import months
-from mlport.costs.workload import Batch, Item, Serving, Sweep, Training
 from mlport.errors import SpecError
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from mlport.costs.comparing.break_even import BreakEven
     from mlport.costs.comparing.purchases import Purchases
     from mlport.costs.comparing.uncertainty import Effect, Spread
+    from mlport.costs.parts import Part
     from mlport.costs.quote import Discount
-    from mlport.costs.workload import Part, Workload
+    from mlport.costs.workload import Workload
 
 TRAINS: tuple[type[Part], ...] = (Training, Sweep)
 PREDICTS: tuple[type[Part], ...] = (Serving, Batch)

@@ -7,7 +7,7 @@ runs on demand above them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -16,17 +16,18 @@ from mlport.costs.catalogue import price_of
 from mlport.costs.demand import running
 from mlport.costs.estimate import Target, priced
 from mlport.costs.formulas import committed
+from mlport.costs.parts import Batch, Part, Serving, Sweep, Training
 from mlport.costs.pricing import PricesTogether
 from mlport.costs.quote import Quote, Settles, supplied
 from mlport.costs.records import Estimate, Line
-from mlport.costs.workload import Batch, Part, Serving, Sweep, Training
 
 if TYPE_CHECKING:
     from mlport.costs.catalogue import Catalogue
     from mlport.costs.facts import Fact
+    from mlport.costs.parts import Purchase
     from mlport.costs.quote import Discount
     from mlport.costs.records import Price
-    from mlport.costs.workload import Purchase, Workload
+    from mlport.costs.workload import Workload
 
 RESERVED: dict[Purchase, str] = {"reserved_1y": "1 year", "reserved_3y": "3 years"}
 
@@ -153,8 +154,8 @@ def _reserved(
         costs[machines] = sum(hourly, start=Decimal(0)) / len(hourly) * month
     machines = min(costs, key=lambda count: (costs[count], count))
     words = f"{machines:f} x {rate.sku} for {RESERVED[purchase]} at {rate.price:f} an hour, {workload.hours_a_month:g} h a month, the rest on demand"
-    reserved = replace(line, quantity=machines * month, price=price_of(rate), amount=costs[machines], formula=words)
-    return replace(regular, lines=[reserved if each is line else each for each in regular.lines]), words
+    reserved = line._replace(quantity=machines * month, price=price_of(rate), amount=costs[machines], formula=words)
+    return regular._replace(lines=[reserved if each is line else each for each in regular.lines]), words
 
 
 def _profile(workload: Workload, part: Part, at: Target, catalogue: Catalogue, mean: Decimal) -> Sequence[Decimal]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlport.costs.catalogue import default
 from mlport.costs.estimate import priced, target
-from mlport.costs.workload import Sweep, Uncertain
+from mlport.costs.parts import Sweep, Uncertain
 from mlport.errors import SpecError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from mlport.costs.arithmetic import Sampled
 from mlport.costs.estimate import Target, priced
-from mlport.costs.workload import Uncertain
+from mlport.costs.parts import Uncertain
 
 if TYPE_CHECKING:
     from mlport.costs.catalogue import Catalogue

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,9 @@ from mlport.costs.arithmetic import Points
 from mlport.costs.catalogue import default, nearest
 from mlport.costs.comparing.uncertainty import available
 from mlport.costs.estimate import Target, priced, target
+from mlport.costs.parts import Uncertain
 from mlport.costs.pricing import names
-from mlport.costs.workload import PLACES, Uncertain, Workload
+from mlport.costs.workload import PLACES, Workload
 from mlport.errors import SpecError
 from mlport.fields import parse_duration
 
@@ -200,7 +201,7 @@ class Change:
             found = target(made, name)
             if getattr(found.settings, str(self.path[2])) != float(points[0]):
                 raise TypeError(f"{name} takes it from elsewhere")
-            return made, replace(found, settings=_placed(found.settings, self.path[2:], points))
+            return made, found._replace(settings=_placed(found.settings, self.path[2:], points))
         made = _placed(self.workload, self.path, points)
         return made, target(self.workload, name)
 

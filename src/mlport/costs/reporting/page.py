@@ -15,8 +15,8 @@ from mlport.reports.blocks import Amount, Block, Cell, Fold, Page, Points, Secti
 if TYPE_CHECKING:
     from mlport.costs.comparing.break_even import Answer
     from mlport.costs.comparing.compare import Comparison, Standing
+    from mlport.costs.parts import Part
     from mlport.costs.records import Estimate, Line
-    from mlport.costs.workload import Part
 
 UNITS = {"gib": "GiB", "kb": "kB", "cpus": "CPUs", "gpus": "GPUs", "gpu": "GPU"}
 PHRASES = {
@@ -180,7 +180,7 @@ def _name(field: str) -> str:
 
 def _value(value: Any) -> str:
     """A field's value in words."""
-    from mlport.costs.workload import Uncertain
+    from mlport.costs.parts import Uncertain
     from mlport.fields import Spec
 
     match value:

@@ -11,8 +11,8 @@ from mlport.costs.records import cents
 if TYPE_CHECKING:
     from mlport.costs.comparing.break_even import Answer, BreakEven
     from mlport.costs.comparing.compare import Comparison, Standing
+    from mlport.costs.parts import Purchase
     from mlport.costs.records import Line
-    from mlport.costs.workload import Purchase
 
 NEVER = "never: "
 WAYS: dict[Purchase, str] = {"on_demand": "on demand", "spot": "spot", "reserved_1y": "reserved 1y", "reserved_3y": "reserved 3y"}
