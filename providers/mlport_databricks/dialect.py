@@ -88,6 +88,7 @@ DIALECT = Dialect(
     (),
     notes=(
         "whether it samples or sketches large tables is not published; the four metrics that are measured are those of all rows",
+        "its ks_test.statistic, as printed in a public repository, has three digits after the point: it may be 0.001 off the exact one",
         "it has no thresholds of its own: an alert is a SQL query on the drift table, above or below as the query says",
         "missing values are left out here; what it does with them is not published",
     ),

@@ -14,7 +14,7 @@ from mlport.errors import AmbiguousError, ConflictError, MlportError, NotFoundEr
 from mlport.spi import ABSENT, Json, Operation, OperationStatus, State, StateStore
 
 FOLDER = "databricks/operations"
-KINDS = {"model": "model.register"}
+KINDS = {"model": "model.register", "monitor": "monitor.create", "unmonitor": "monitor.delete"}
 
 
 @dataclass(frozen=True, slots=True)

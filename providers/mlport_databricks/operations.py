@@ -31,6 +31,10 @@ class DatabricksOperations:
             from mlport_databricks.registry.registering import Registrations
 
             return Registrations(self._connection, self._state).look(note, may_act=may_act)
+        if note.kind in ("monitor", "unmonitor"):
+            from mlport_databricks.monitoring.making import Makings
+
+            return Makings(self._connection, self._state).look(note, may_act=may_act)
         from mlport_databricks.serving.changing import Changes
 
         return Changes(self._connection, self._state).look(note, may_act=may_act)

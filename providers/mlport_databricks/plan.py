@@ -21,7 +21,7 @@ def plan(config: DatabricksConfig, spec: Spec, facts: Facts) -> Plan:
         SpecError: a node type that there is none of, labels, addresses or options that Databricks does not take.
         UnsupportedError: what Databricks cannot do as it is asked for; names each field.
     """
-    planner = next((planner for kind, planner in _PLANNERS.items() if isinstance(spec, kind)), None)
+    planner = next((planner for kind, planner in _PLANNERS.items() if isinstance(spec, kind)), None) or _of_monitors(spec)
     if planner is None:
         raise UnsupportedError("databricks", [(type(spec).__name__, "there is no plan for it here")])
     kind, name, requests, resolved, notes = planner(config, spec, facts)
@@ -62,6 +62,14 @@ def _schedule(config: DatabricksConfig, spec: ScheduleSpec, facts: Facts) -> Pla
     from mlport_databricks.running.schedule_request import schedule_plan
 
     return schedule_plan(config, spec, facts)
+
+
+def _of_monitors(spec: Spec) -> Planner | None:
+    """That of a monitor, whose spec is loaded with it: most plans are of something else."""
+    from mlport.monitoring.specs import MonitorSpec
+    from mlport_databricks.monitoring.monitor_request import monitor_plan
+
+    return monitor_plan if isinstance(spec, MonitorSpec) else None
 
 
 _PLANNERS: Mapping[type[Spec], Planner] = {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlport_databricks.endpoints import DatabricksEndpoints
     from mlport_databricks.jobs import DatabricksJobs
     from mlport_databricks.models import DatabricksModels
+    from mlport_databricks.monitors import DatabricksMonitors
     from mlport_databricks.operations import DatabricksOperations
     from mlport_databricks.schedules import DatabricksSchedules
 
@@ -63,6 +64,12 @@ class DatabricksSession:
         from mlport_databricks.schedules import DatabricksSchedules
 
         return DatabricksSchedules(self.connection, self.state, self.jobs)
+
+    @cached_property
+    def monitors(self) -> DatabricksMonitors:
+        from mlport_databricks.monitors import DatabricksMonitors
+
+        return DatabricksMonitors(self.connection, self.state)
 
     @cached_property
     def operations(self) -> DatabricksOperations:
@@ -109,7 +116,16 @@ class DatabricksSession:
 
     def close(self) -> None:
         """Hang up. What is asked for afterwards opens anew."""
-        for role in ("schedules", "operations", "endpoints", "models", "jobs", "state", "connection"):  # each stands on those after it
+        for role in (
+            "monitors",
+            "schedules",
+            "operations",
+            "endpoints",
+            "models",
+            "jobs",
+            "state",
+            "connection",
+        ):  # each stands on those after it
             opened = self.__dict__.pop(role, None)
             if opened is not None and hasattr(opened, "close"):
                 opened.close()

@@ -12,7 +12,7 @@ NO_WAREHOUSE = "needs warehouse_id in the profile: what was captured is a table,
 
 def supports(config: DatabricksConfig) -> SupportMap:
     """The capability map: what is read from tables needs a warehouse, what is secret a scope."""
-    return total({**_jobs(config), **_others(), **_models(), **_endpoints(config)})
+    return total({**_jobs(config), **_others(), **_models(), **_endpoints(config), C.MONITOR: _monitor(config)})
 
 
 def _jobs(config: DatabricksConfig) -> dict[C, Support]:
@@ -45,6 +45,13 @@ def _jobs(config: DatabricksConfig) -> dict[C, Support]:
     }
 
 
+def _monitor(config: DatabricksConfig) -> Support:
+    """Without a warehouse nothing can be read: neither what was captured, nor the tables that data profiling writes."""
+    if config.warehouse_id is None:
+        return absent(NO_WAREHOUSE)
+    return native("data profiling of Unity Catalog over a view of the captured requests; it holds no thresholds: mlport does, as it reads")
+
+
 def _others() -> dict[C, Support]:
     return {
         C.SWEEP: composed("each trial is a job, started by mlport; its API has no tuner"),
@@ -53,7 +60,6 @@ def _others() -> dict[C, Support]:
         C.SCHEDULE_LIMIT: native("max_concurrent_runs without a queue: a firing that finds no place is skipped"),
         C.SCHEDULE_WINDOW: absent("a schedule of Databricks has no beginning and no end; pause and resume it"),
         C.BATCH: composed("a job of mlport's: Databricks has no batch transform of a registered model"),
-        C.MONITOR: not_yet("data profiling of Unity Catalog comes with monitors"),
         C.STATE_SHARED: composed("objects with conditional writes in a bucket of your own"),
     }
 

@@ -56,7 +56,7 @@ def supports(config: LocalConfig) -> SupportMap:
             C.ENDPOINT_CAPTURE: native("spooled before the answer leaves, Parquet in the background"),
             C.ENDPOINT_OBSERVE: native("counted by the router, each second"),
             C.ENDPOINT_LATENCY: native("a histogram with bins of about 2 percent"),
-            C.MONITOR: not_yet("monitors come with a later release"),
+            C.MONITOR: composed("mlport compares what was captured with the reference"),
             C.STATE_SHARED: absent("SQLite under the root; share the machine, not the file"),
         }
     )

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from mlport.endpoints import Prediction as Prediction
     from mlport.jobs import Job as Job
     from mlport.models import ModelVersion as ModelVersion
+    from mlport.monitoring.records import Reading as Reading
+    from mlport.monitoring.specs import Alert as Alert
+    from mlport.monitoring.specs import Gate as Gate
+    from mlport.monitoring.specs import MonitorSpec as MonitorSpec
+    from mlport.monitoring.specs import PerformanceSpec as PerformanceSpec
+    from mlport.monitoring.specs import RetrainPolicy as RetrainPolicy
+    from mlport.monitors import Monitor as Monitor
     from mlport.runs import Run as Run
     from mlport.schedules import Schedule as Schedule
     from mlport.specs import BatchSpec as BatchSpec
@@ -49,6 +56,9 @@ _HOMES = {
     "endpoints": ("Endpoint", "Prediction"),
     "jobs": ("Job",),
     "models": ("ModelVersion",),
+    "monitoring.records": ("Reading",),
+    "monitoring.specs": ("Alert", "Gate", "MonitorSpec", "PerformanceSpec", "RetrainPolicy"),
+    "monitors": ("Monitor",),
     "runs": ("Run",),
     "schedules": ("Schedule",),
     "specs": (

@@ -69,7 +69,7 @@ class Capability(StrEnum):
     ENDPOINT_CAPTURE = "endpoint.capture", "keep requests and answers"
     ENDPOINT_OBSERVE = "endpoint.observe", "count requests and errors of each deployment"
     ENDPOINT_LATENCY = "endpoint.latency", "measure the latency of each deployment"
-    MONITOR = "monitor", "watch an endpoint for drift with the vendor's own monitor"
+    MONITOR = "monitor", "watch an endpoint for drift and decay"
     STATE_SHARED = "state.shared", "share state between machines and people"
 
 

@@ -1,4 +1,4 @@
-"""What the agent does for a profile: one chore for each schedule, for each sweep that goes on, and for what must be looked after."""
+"""What the agent does for a profile: a chore for each schedule, each sweep that goes on, each monitor, and for what must be looked after."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mlport.sweeping.ledger import Ledger
 if TYPE_CHECKING:
     from mlport.client import Client
 
+MONITORS = "monitors/"
 SOME_TIME_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -92,9 +93,10 @@ class Rota:
     schedules: StoredSchedules | None
     _drivers: dict[str, Driver] = field(default_factory=dict)
     _starts: dict[tuple[str, datetime, bool], datetime | None] = field(default_factory=dict)
+    _ran: dict[str, datetime] = field(default_factory=dict)
 
     def __call__(self) -> list[Chore]:
-        return [*self.fixed, *self._fires(), *self._drives()]
+        return [*self.fixed, *self._fires(), *self._drives(), *self._watches()]
 
     def _fires(self) -> Iterator[Chore]:
         if self.schedules is None:
@@ -111,6 +113,13 @@ class Rota:
             sweep_id: self._drivers.get(sweep_id) or Driver(self.client, sweep_id, self.folder, self.clock) for sweep_id in going_on
         }
         yield from (Drive(driver, sweep_id) for sweep_id, driver in self._drivers.items())
+
+    def _watches(self) -> Iterator[Chore]:
+        if next(self.client.session.state.list(MONITORS), None) is None:
+            return  # nothing of monitors is loaded where there are none
+        from mlport.monitoring.watching import watches
+
+        yield from watches(self.client, self.clock, self._ran)
 
 
 @contextmanager

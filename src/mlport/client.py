@@ -1,4 +1,4 @@
-"""The client: one profile opened, with jobs, runs, models and endpoints behind it."""
+"""The client: one profile opened, with jobs, runs, models, endpoints and monitors behind it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlport.explain import Explanation
     from mlport.jobs import Jobs
     from mlport.models import Models
+    from mlport.monitors import Monitors
     from mlport.runs import Runs
     from mlport.schedules import Schedules
     from mlport.specs import Spec
@@ -125,6 +126,13 @@ class Client:
         from mlport.endpoints import Endpoints
 
         return Endpoints(self)
+
+    @cached_property
+    def monitors(self) -> Monitors:
+        """Watches over endpoints: create, run, readings, list, delete."""
+        from mlport.monitors import Monitors
+
+        return Monitors(self)
 
     @cached_property
     def costs(self) -> Costs:

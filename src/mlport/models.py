@@ -121,12 +121,14 @@ class Models:
         alias: str | None = None,
         tags: Mapping[str, str] | None = None,
         description: str = "",
+        because: Mapping[str, Any] | None = None,
         trust: bool = False,
         key: str | None = None,
     ) -> ModelVersion:
         """Register the next version from a job's output, or from a folder or URI.
 
-        Loading a model runs its code: an output of this profile's own jobs is trusted, anything else needs `trust`.
+        Loading a model runs its code: an output of this profile's own jobs is trusted, anything else needs `trust`. What it was made
+        `because` of, such as a monitor's readings, stands in its lineage.
 
         Raises:
             UntrustedModelError: a folder or URI from elsewhere, without `trust`.
@@ -148,7 +150,7 @@ class Models:
             _require_trust(str(path), trust)
             spec = ModelSpec(name=name, path=_located(str(path)), tags=dict(tags or {}), description=description)
             lineage, expected = {"path": spec.path, "trusted_by": self._client.config.owner}, None
-        plan = self._plan(spec, lineage, expected)
+        plan = self._plan(spec, {**lineage, **({"because": dict(because)} if because else {})}, expected)
         version = self._once(plan, key, _natural_key(spec, from_job))
         if alias:
             self.alias(name, alias, version.version)

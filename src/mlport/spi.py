@@ -71,6 +71,16 @@ class ScheduleState(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+class MonitorState(StrEnum):
+    """Where a vendor's monitor is."""
+
+    CREATING = "CREATING"
+    ACTIVE = "ACTIVE"
+    FAILED = "FAILED"
+    DELETING = "DELETING"
+    UNKNOWN = "UNKNOWN"
+
+
 class TrialState(StrEnum):
     """Where a trial of a sweep is. A pruned one was ended early, for it fell behind."""
 
@@ -119,6 +129,7 @@ class Facts:
     model: Json | None = None  # of a deployment or batch: the version's record; of a registration: its digest and lineage
     endpoint: Json | None = None  # of a deployment: the endpoint's record, etag included, as it was when planned
     machine: Json | None = None  # what there is to run on, where the provider can know it
+    columns: Mapping[str, Literal["number", "category"]] = field(default_factory=dict)  # of a monitor: what its reference's columns are
     price: Json | None = None  # what an hour of it costs by the prices of now: `mlport.costs.at_work.frozen.Frozen.to_json`
 
 
@@ -449,6 +460,45 @@ class Firing:
 
 
 @dataclass(frozen=True, slots=True)
+class MonitorRecord:
+    """A vendor's monitor as the provider sees it; `native_name` is the vendor's name or id, `next` when it measures next, if it says so."""
+
+    name: str
+    state: MonitorState
+    native_state: str
+    created: datetime | None = None
+    next: datetime | None = None
+    token: str | None = None
+    reason: str = ""
+    native_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One number of a vendor's monitor. `metric` is the vendor's name of it, `alarm` what the vendor says of it, None where it says nothing."""
+
+    column: str
+    metric: str
+    value: float | None
+    threshold: float | None = None
+    alarm: bool | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a vendor's monitor found in one window. `state` is terminal once nothing of it will change; `rows` where the vendor says it."""
+
+    id: str
+    window: Window
+    state: State
+    native_state: str
+    measured: tuple[Measured, ...] = ()
+    rows: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """A long mutation under way: a handle that survives the process. `id` is the adapter's own.
 
@@ -697,6 +747,33 @@ class Schedules(Protocol):
         """What it started, newest first, as far back as the provider remembers."""
 
 
+class Monitors(Protocol):
+    """The vendor's own monitors, which measure drift of captured traffic by the vendor's clock and definitions. Only where MONITOR is native.
+
+    `Provider.plan` of a MonitorSpec raises UnsupportedError that names each threshold which the vendor's monitor cannot express: what a
+    threshold here is there, its dialect says. Readings, alerts and retraining are the core's, from `measurements`.
+    """
+
+    def create(self, plan: Plan, *, token: str, reference: Path) -> Operation:
+        """Begin to make it, or find it made: the same token gives the same monitor. `reference` is a Parquet file of the columns watched.
+
+        Raises ConflictError when another monitor has that name, or the vendor has room for one only.
+        """
+
+    def find(self, token: str) -> Operation | None: ...
+
+    def get(self, name: str) -> MonitorRecord: ...
+
+    def measure(self, name: str, window: Window, *, token: str) -> str:
+        """Ask for a measurement of this window now, or find it asked for; its id. The vendor may measure other windows, too."""
+
+    def measurements(self, name: str, page: str | None = None) -> Page[Measurement]:
+        """What it found, newest window first, as far back as the vendor remembers."""
+
+    def delete(self, name: str, *, token: str) -> Operation:
+        """Remove it and all that was made for it; an absent one is fine."""
+
+
 class Operations(Protocol):
     """Long mutations by their id, from any process. A mutation may be done when it returns: its first look says so."""
 
@@ -789,6 +866,14 @@ class Tunes(Protocol):
 
     @property
     def sweeps(self) -> Sweeps: ...
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """A session of a place that has monitors of its own: just where MONITOR is native."""
+
+    @property
+    def monitors(self) -> Monitors: ...
 
 
 @runtime_checkable

@@ -196,7 +196,7 @@ SPOILS: dict[str, tuple[str, int, Callable[[Json], Any]]] = {
     "bad enum": ("endpoint", 0, lambda r: r["body"]["config"]["served_entities"][0].update(workload_type="CPU_HUGE")),
     "missing required field": ("batch", 0, lambda r: r["body"]["tasks"][0]["for_each_task"].pop("inputs")),
     "missing required parameter": ("endpoint", 0, lambda r: r["body"].pop("name")),
-    "missing field of a whole body": ("monitor", 4, lambda r: r["body"].pop("object_id")),
+    "missing field of a whole body": ("monitor", 5, lambda r: r["body"].pop("object_id")),
     "wrong path": ("split", 0, lambda r: r.update(path="/api/2.0/serving-endpoints/delays/traffic")),
     "wrong version of the API": ("job", 0, lambda r: r.update(path="/api/2.1/jobs/runs/submit")),
     "wrong method": ("split", 0, lambda r: r.update(method="PATCH")),

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mlport_databricks.emulator.working.contexts import Contexts
     from mlport_databricks.emulator.working.jobs import Jobs
     from mlport_databricks.emulator.working.libraries import Libraries
+    from mlport_databricks.emulator.working.monitors import Monitors
     from mlport_databricks.emulator.working.runs import Runs
     from mlport_databricks.emulator.working.serving import Serving
 
@@ -110,6 +111,13 @@ class Place(AnyPlace):
         from mlport_databricks.emulator.storing.tables import Tables
 
         return Tables(self)
+
+    @cached_property
+    def monitors(self) -> Monitors:
+        """The monitors of tables, and what their schedules begin."""
+        from mlport_databricks.emulator.working.monitors import Monitors
+
+        return Monitors(self)
 
     @cached_property
     def serving(self) -> Serving:

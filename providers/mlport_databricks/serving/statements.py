@@ -11,6 +11,7 @@ from mlport.spi import Json
 from mlport.waiting import delays, wait_until
 
 if TYPE_CHECKING:
+    from mlport_databricks.config import DatabricksConfig
     from mlport_databricks.workspace.connection import Connection
 
 STATEMENTS = "/api/2.0/sql/statements"
@@ -22,6 +23,7 @@ NO_TABLE, FORBIDDEN = "42P01", "42501"
 """SQLSTATEs of docs.databricks.com/en/error-messages/sqlstates.html: undefined table or view, and insufficient privilege."""
 Row = Sequence[str | None]
 Parameters = Mapping[str, tuple[str, str | None]]
+NO_PARAMETERS: Parameters = {}
 
 
 class Cut(list[Row]):
@@ -38,21 +40,9 @@ def rows(
     Raises:
         NotFoundError: there is no such table; PermissionDeniedError: it may not be read; ProviderError: anything else.
     """
-    warehouse = connection.config.warehouse_id
-    if warehouse is None:
+    if connection.config.warehouse_id is None:
         raise UnsupportedError("databricks", [("endpoint.capture", "absent: needs warehouse_id in the profile")])
-    body = {
-        "statement": statement,
-        "warehouse_id": warehouse,
-        "wait_timeout": WAIT,
-        "on_wait_timeout": "CONTINUE",
-        "disposition": "INLINE",
-        "format": "JSON_ARRAY",
-        "byte_limit": MOST_BYTES,
-        "parameters": [
-            {"name": name, "type": kind, **({} if value is None else {"value": value})} for name, (kind, value) in parameters.items()
-        ],
-    }
+    body = statement_body(connection.config, statement, parameters)
     first = connection.call("POST", STATEMENTS, operation=operation, body=body, repeatable=True)
     answer = wait_until(
         _look(connection, first, operation),
@@ -67,6 +57,21 @@ def rows(
     found = Cut(_chunks(connection, answer, operation))
     found.cut = bool(answer.get("manifest", {}).get("truncated"))
     return found
+
+
+def statement_body(config: DatabricksConfig, statement: str, parameters: Parameters = NO_PARAMETERS) -> Json:
+    """What is sent."""
+    given = [{"name": name, "type": kind, **({} if value is None else {"value": value})} for name, (kind, value) in parameters.items()]
+    return {
+        "statement": statement,
+        "warehouse_id": config.warehouse_id or "${warehouse_id}",
+        "wait_timeout": WAIT,
+        "on_wait_timeout": "CONTINUE",
+        "disposition": "INLINE",
+        "format": "JSON_ARRAY",
+        "byte_limit": MOST_BYTES,
+        **({"parameters": given} if given else {}),
+    }
 
 
 def _look(connection: Connection, first: Json, operation: str) -> Callable[[], Json]:

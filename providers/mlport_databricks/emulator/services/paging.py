@@ -14,17 +14,17 @@ Json = dict[str, Any]
 LARGEST = 1000
 
 
-def page(field: str, found: Sequence[Json], request: Request, *, largest: int = LARGEST) -> Json:
-    """`{field: [...], "next_page_token": ...}` for the arguments `max_results` (0 stands for as many as may be) and `page_token`.
+def page(field: str, found: Sequence[Json], request: Request, *, largest: int = LARGEST, size: str = "max_results") -> Json:
+    """`{field: [...], "next_page_token": ...}` for the arguments `page_token` and `size` (0 stands for as many as may be).
 
     Raises:
         ApiError: a token that was not given out, or a negative number.
     """
-    size = int(request.given("max_results", 0))
-    if size < 0:
-        raise invalid(f"max_results must not be negative, got {size}")
+    count = int(request.given(size, 0))
+    if count < 0:
+        raise invalid(f"{size} must not be negative, got {count}")
     start = _start(str(request.given("page_token", "")))
-    end = start + min(size or largest, largest)
+    end = start + min(count or largest, largest)
     token = {"next_page_token": base64.urlsafe_b64encode(str(end).encode()).decode()} if end < len(found) else {}
     return {field: list(found[start:end]), **token}
 

@@ -6,6 +6,7 @@ conditions, their words and SQLSTATEs are those of https://docs.databricks.com/e
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it cannot parse is 
 Json = dict[str, Any]
 Locate = Callable[[str, str, str, str], str]
 """Catalog and schema (either may be empty), table, and the privilege that is needed -> schema of the engine. Raises SqlError."""
+FILES = "files_of_volumes"
+"""What the relations are called, with a number each, that stand for the files which a statement reads."""
 CHANGES = (exp.Insert, exp.Update, exp.Delete)
 
 
@@ -63,7 +66,8 @@ class Name:
 class Statement:
     """A statement in the engine's words. `kind` is query, change, create, drop or describe; the last three have a target.
 
-    Of a create: whether it is to take the place of one that is there, and whether one that is there is left alone.
+    Of a create: whether it is to take the place of one that is there, and whether one that is there is left alone. `files` are the
+    paths that it reads, in the order of the relations named FILES and a number.
     """
 
     kind: str
@@ -73,6 +77,8 @@ class Statement:
     replaces: bool = False
     tolerant: bool = False
     columns: Sequence[tuple[str, str]] | None = None  # of a create that is not AS a query: name and the engine's type
+    view: str | None = None  # of a create or a drop of a view: its query as Databricks has it, empty for a drop
+    files: Sequence[str] = ()
 
 
 def translated(text: str, parameters: Sequence[Json], locate: Locate) -> Statement:
@@ -82,23 +88,25 @@ def translated(text: str, parameters: Sequence[Json], locate: Locate) -> Stateme
     _resolve_identifiers(statement)
     used = {each.name for each in statement.find_all(exp.Parameter)}
     values = {name: value for name, value in bound.items() if name in used}
+    files = _read_files(statement)
     if isinstance(statement, exp.Create):
-        return _create(statement, values, locate)
+        return replace(_create(statement, values, locate), files=files)
     if isinstance(statement, exp.Drop):
-        if statement.args.get("kind") != "TABLE":
+        if statement.args.get("kind") not in ("TABLE", "VIEW"):
             raise unsupported(f"DROP {statement.args.get('kind')}")
-        return Statement("drop", target=_name(_dropped(statement)), tolerant=bool(statement.args.get("exists")))
+        view = "" if statement.args["kind"] == "VIEW" else None
+        return Statement("drop", target=_name(_dropped(statement)), tolerant=bool(statement.args.get("exists")), view=view)
     if isinstance(statement, exp.Describe):
         return Statement("describe", target=_name(statement.this))
     if isinstance(statement, exp.Query | exp.Values):
         _name_columns(statement)
         _point_tables(statement, locate)
-        return Statement("query", _written(statement), values)
+        return Statement("query", _written(statement), values, files=files)
     if isinstance(statement, CHANGES):
         if statement.args.get("overwrite"):
             raise unsupported("INSERT OVERWRITE")
         _point_tables(statement, locate, changed=statement.find(exp.Table))
-        return Statement("change", _written(statement), values)
+        return Statement("change", _written(statement), values, files=files)
     raise unsupported(statement.key.upper())
 
 
@@ -138,6 +146,8 @@ def _parsed(text: str) -> exp.Expr:
 
 
 def _written(statement: exp.Expr) -> str:
+    for call in list(statement.find_all(exp.FromJson)):
+        _use_structure(call)
     try:
         return statement.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
@@ -145,14 +155,18 @@ def _written(statement: exp.Expr) -> str:
 
 
 def _create(statement: exp.Create, values: Mapping[str, Any], locate: Locate) -> Statement:
-    if statement.args.get("kind") != "TABLE":
-        raise unsupported(f"CREATE {statement.args.get('kind')}")
-    defined, query = statement.this, statement.expression
+    kind, defined, query = statement.args.get("kind"), statement.this, statement.expression
+    if kind not in ("TABLE", "VIEW"):
+        raise unsupported(f"CREATE {kind}")
     target = _name(defined.this if isinstance(defined, exp.Schema) else defined)
     made = Statement("create", target=target, replaces=bool(statement.args.get("replace")), tolerant=bool(statement.args.get("exists")))
     if query is not None:
         if not isinstance(query, exp.Query):
-            raise unsupported(f"CREATE TABLE AS {query.key.upper()}")
+            raise unsupported(f"CREATE {kind} AS {query.key.upper()}")
+        if kind == "VIEW":
+            if values or isinstance(defined, exp.Schema) or any(table.meta.get(FILES) for table in query.find_all(exp.Table)):
+                raise unsupported("a view with parameters, a list of columns, or files")
+            made = replace(made, view=query.sql("databricks"))
         _name_columns(query)
         _point_tables(query, locate)
         return replace(made, sql=_written(query), parameters=values)
@@ -195,7 +209,7 @@ def _point_tables(statement: exp.Expr, locate: Locate, changed: exp.Expr | None 
     for table in list(statement.find_all(exp.Table)):
         if isinstance(table.this, exp.Anonymous) and table.this.name.lower() == "range":  # its column is called id
             table.set("alias", exp.TableAlias(this=exp.to_identifier(table.alias or "range"), columns=[exp.to_identifier("id")]))
-        if not isinstance(table.this, exp.Identifier) or (not table.db and is_local(table)):
+        if not isinstance(table.this, exp.Identifier) or (not table.db and is_local(table)) or table.meta.get(FILES):
             continue
         name = _name(table)
         schema = locate(name.catalog, name.schema, name.table, "MODIFY" if table is changed else "SELECT")
@@ -210,6 +224,39 @@ def _point_tables(statement: exp.Expr, locate: Locate, changed: exp.Expr | None 
         if (column.db.lower(), column.table.lower()) in pointed:
             column.set("catalog", None)
             column.set("db", None)
+
+
+def _read_files(statement: exp.Expr) -> list[str]:
+    """Put a relation in the place of each read_files; the paths. Only Parquet, in volumes."""
+    paths: list[str] = []
+    for table in list(statement.find_all(exp.Table)):
+        call = table.this
+        if not isinstance(call, exp.Anonymous) or call.name.lower() != "read_files":
+            continue
+        path, *options = call.expressions
+        given = {each.name.lower(): each.expression.name.lower() for each in options if isinstance(each, exp.Kwarg)}
+        if not (isinstance(path, exp.Literal) and path.is_string and path.name.startswith("/Volumes/")) or given != {"format": "parquet"}:
+            raise unsupported("read_files of anything but a path of a volume and format => 'parquet'")
+        table.set("this", exp.to_identifier(f"{FILES}_{len(paths)}"))
+        table.meta[FILES] = True
+        paths.append(path.name)
+    return paths
+
+
+def _use_structure(call: exp.FromJson) -> None:
+    """from_json takes a type in Databricks SQL and an example in the engine, where a text that is no JSON is an error and not NULL."""
+    said = call.expression
+    if not isinstance(said, exp.Literal) or call.args.get("options"):
+        raise unsupported("from_json with anything but a schema in one text")
+    valid = exp.Anonymous(this="json_valid", expressions=[call.this.copy()])
+    call.set("this", exp.Case(ifs=[exp.If(this=valid, true=call.this.copy())]))
+    call.set("expression", exp.Literal.string(json.dumps(_structure(_kind(said.name)))))
+
+
+def _structure(kind: exp.DataType) -> Any:
+    if kind.is_type("struct"):
+        return {each.name: _structure(each.args["kind"]) for each in kind.expressions}
+    return [_structure(kind.expressions[0])] if kind.is_type("array") else kind.sql("duckdb")
 
 
 # ---------------------------------------------------------------- parameters

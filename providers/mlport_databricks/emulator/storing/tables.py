@@ -20,6 +20,7 @@ from mlport_databricks.emulator.storing.table_types import named
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
     from mlport_databricks.emulator.place import Place
 
@@ -93,15 +94,46 @@ class Tables:
             ApiError: its schema is not there, or there is one of that name, unless it is to be replaced.
         """
         body = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns)
-        self._make(workspace, user, full_name, f"({body})", {}, replaces)
+        with self.cursor() as cursor:
+            self._make(cursor, workspace, user, full_name, f"({body})", {}, replaces)
 
-    def create_as(self, workspace: str, user: str, full_name: str, sql: str, values: Mapping[str, Any], *, replaces: bool = False) -> int:
-        """Make a table of what a query in the engine's words finds: how many rows. Raises ApiError as `create` does, and duckdb.Error."""
-        return self._make(workspace, user, full_name, f"AS {sql}", values, replaces)
+    def create_as(
+        self,
+        workspace: str,
+        user: str,
+        full_name: str,
+        sql: str,
+        values: Mapping[str, Any],
+        *,
+        replaces: bool = False,
+        files: Mapping[str, pa.Table] | None = None,
+    ) -> int:
+        """Make a table of what a query in the engine's words finds: how many rows. Raises ApiError as `create` does, and duckdb.Error.
 
-    def _make(self, workspace: str, user: str, full_name: str, body: str, values: Mapping[str, Any], replaces: bool) -> int:
-        unity = self._place.unity
-        with self._lock, self.cursor() as cursor:
+        `files` are relations of the query's own, by name.
+        """
+        with self.cursor() as cursor:
+            register(cursor, files or {})
+            return self._make(cursor, workspace, user, full_name, f"AS {sql}", values, replaces)
+
+    def create_view(self, workspace: str, user: str, full_name: str, sql: str, definition: str, *, replaces: bool = False) -> None:
+        """Make a view of a query in the engine's words; `definition` is the query as Databricks has it. Raises as `create_as` does."""
+        with self.cursor() as cursor:
+            self._make(cursor, workspace, user, full_name, f"AS {sql}", {}, replaces, view=definition)
+
+    def _make(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        workspace: str,
+        user: str,
+        full_name: str,
+        body: str,
+        values: Mapping[str, Any],
+        replaces: bool,
+        view: str | None = None,
+    ) -> int:
+        unity, kind = self._place.unity, "TABLE" if view is None else "VIEW"
+        with self._lock:
             if replaces and unity.get(workspace, "table", full_name) is not None:
                 self.drop(workspace, full_name)
             catalog, schema, table = full_name.split(".")
@@ -110,7 +142,7 @@ class Tables:
                 raise ApiError("RESOURCE_ALREADY_EXISTS", f"Table '{full_name}' already exists")
             cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema_of(workspace, full_name))}")
             made = address(workspace, full_name)
-            cursor.execute(f"CREATE OR REPLACE TABLE {made} {body}", dict(values) or None)
+            cursor.execute(f"CREATE OR REPLACE {kind} {made} {body}", dict(values) or None)
             told = columns_of(cursor, made)
             number = str(uuid.uuid4())
             info = {
@@ -118,21 +150,22 @@ class Tables:
                 "catalog_name": catalog,
                 "schema_name": schema,
                 "full_name": full_name,
-                "table_type": "MANAGED",
-                "data_source_format": "DELTA",
                 "columns": told,
                 "table_id": number,
-                "storage_location": f"s3://{accounts.UNITY_BUCKET}/{accounts.workspace_id(workspace)}/tables/{number}",
+                **({"table_type": "VIEW", "view_definition": view} if view is not None else _stored(workspace, number)),
             }
             unity.insert(workspace, "table", full_name, user, info)
+            if view is not None:
+                return 0
             counted = cursor.execute(f"SELECT count(*) FROM {made}").fetchone()  # noqa: S608 - the name is quoted
         return int(counted[0]) if counted else 0
 
     def drop(self, workspace: str, full_name: str) -> None:
-        """Raises ApiError if there is none."""
+        """A table or a view. Raises ApiError if there is none."""
         with self._lock, self.cursor() as cursor:
+            kind = "VIEW" if is_view(self._place.unity.need(workspace, "table", full_name)) else "TABLE"
             self._place.unity.delete(workspace, "table", full_name)
-            cursor.execute(f"DROP TABLE IF EXISTS {address(workspace, full_name)}")
+            cursor.execute(f"DROP {kind} IF EXISTS {address(workspace, full_name)}")
 
     # ---------------------------------------------------------------- rows
 
@@ -154,11 +187,45 @@ class Tables:
                 {"rows": [json.dumps(row) for row in rows]},
             )
 
-    def change(self, sql: str, values: Mapping[str, Any]) -> int:
+    def read(self, workspace: str, full_name: str) -> pa.Table:
+        """All rows of a table or view. Raises duckdb.Error."""
+        with self.cursor() as cursor:
+            return cursor.sql(f"SELECT * FROM {address(workspace, full_name)}").to_arrow_table()  # noqa: S608 - the name is quoted
+
+    def write(self, workspace: str, full_name: str, rows: pa.Table) -> None:
+        """Put rows in the place of all that a table has."""
+        where = address(workspace, full_name)
+        with self._lock, self.cursor() as cursor:
+            register(cursor, {"rows_to_write": rows})
+            cursor.begin()
+            cursor.execute(f"DELETE FROM {where}")  # noqa: S608 - the name is quoted
+            cursor.execute(f"INSERT INTO {where} BY NAME SELECT * FROM rows_to_write")  # noqa: S608
+            cursor.commit()
+
+    def change(self, sql: str, values: Mapping[str, Any], files: Mapping[str, pa.Table] | None = None) -> int:
         """Run an INSERT, UPDATE or DELETE in the engine's words: how many rows it was. Raises duckdb.Error."""
         with self._lock, self.cursor() as cursor:
+            register(cursor, files or {})
             found = cursor.execute(sql, dict(values) or None).fetchone()
         return int(found[0]) if found else 0
+
+
+def is_view(info: Json) -> bool:
+    return bool(info["table_type"] == "VIEW")
+
+
+def register(cursor: duckdb.DuckDBPyConnection, relations: Mapping[str, pa.Table]) -> None:
+    """Let statements on this cursor name what is in memory."""
+    for name, table in relations.items():
+        cursor.register(name, table)
+
+
+def _stored(workspace: str, number: str) -> Json:
+    return {
+        "table_type": "MANAGED",
+        "data_source_format": "DELTA",
+        "storage_location": f"s3://{accounts.UNITY_BUCKET}/{accounts.workspace_id(workspace)}/tables/{number}",
+    }
 
 
 def columns_of(cursor: duckdb.DuckDBPyConnection, made: str) -> list[Json]:

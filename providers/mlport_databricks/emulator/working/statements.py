@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as StillRunning
 from contextlib import suppress
@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 from mlport_databricks.emulator.accounts import CATALOG
 from mlport_databricks.emulator.place import Place
 from mlport_databricks.emulator.protocol.errors import ApiError
-from mlport_databricks.emulator.storing.sql import Name, SqlError, Statement, no_table, translated, unsupported
+from mlport_databricks.emulator.storing.files import OutsideError
+from mlport_databricks.emulator.storing.sql import FILES, Name, SqlError, Statement, no_table, translated, unsupported
 from mlport_databricks.emulator.storing.table_types import column, text_of
-from mlport_databricks.emulator.storing.tables import Tables
+from mlport_databricks.emulator.storing.tables import Tables, is_view, register
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 Json = dict[str, Any]
 KIND = "statements"
@@ -35,6 +37,7 @@ CHUNK_BYTES = 1 << 20  # not documented: a guess
 KEPT_SECONDS = 3600.0  # of a result: the same docstring
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "CLOSED")
 BATCH = 2048
+RESCUED = "_rescued_data"  # docs.databricks.com/sql/language-manual/functions/read_files.html: what did not fit the inferred schema
 INTERRUPT_SECONDS = 0.05  # between two interrupts of what is to end
 _COLUMN = re.compile(r'Referenced column "([^"]+)" not found|does not have a column named "([^"]+)"')
 _CANDIDATES = re.compile(r'"((?:[^"]|"")+)"')
@@ -186,12 +189,32 @@ class Statements:
             return self._tables.locate(workspace, user, whole(Name(catalog, schema, table)), privilege)
 
         statement = translated(asked["statement"], asked.get("parameters") or [], locate)
+        files = {f"{FILES}_{place}": self._file(workspace, user, path) for place, path in enumerate(statement.files)}
         if statement.kind == "query":
+            register(cursor, files)
             return self._query(cursor, statement, asked, number)
         if statement.kind == "change":
-            return _affected(self._tables.change(statement.sql, statement.parameters or {}), inserted=statement.sql.startswith("INSERT"))
+            count = self._tables.change(statement.sql, statement.parameters or {}, files)
+            return _affected(count, inserted=statement.sql.startswith("INSERT"))
         assert statement.target is not None  # noqa: S101 - the other kinds have one
-        return self._define(workspace, user, statement, whole(statement.target))
+        return self._define(workspace, user, statement, whole(statement.target), files)
+
+    def _file(self, workspace: str, user: str, path: str) -> pa.Table:
+        """What lies at a path of a volume, as read_files finds it. Raises SqlError."""
+        import pyarrow as pa
+        import pyarrow.dataset as dataset
+
+        parts = path.split("/")
+        if len(parts) < 6:
+            raise unsupported(f"read_files of {path!r}, which lies in no volume")
+        self._tables.require(workspace, user, "READ_VOLUME", "volume", ".".join(parts[2:5]))
+        try:
+            found = dataset.dataset(self._place.files.path_of(workspace, path), format="parquet").to_table()
+        except (FileNotFoundError, OutsideError) as error:
+            raise SqlError("PATH_NOT_FOUND", f"Path does not exist: dbfs:{path}.", "42K03") from error
+        except pa.ArrowInvalid as error:
+            raise SqlError("CANNOT_READ_FILE_FOOTER", f"Could not read footer for file: dbfs:{path}. ({error})", "KD001") from error
+        return found.append_column(RESCUED, pa.nulls(len(found), pa.string()))
 
     def _query(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, asked: Json, number: str
@@ -221,8 +244,10 @@ class Statements:
                 rows.append(texts)
         return columns, rows, False
 
-    def _define(self, workspace: str, user: str, statement: Statement, name: Name) -> tuple[list[Json], list[list[str | None]], bool]:
-        """CREATE, DROP and DESCRIBE TABLE."""
+    def _define(
+        self, workspace: str, user: str, statement: Statement, name: Name, files: Mapping[str, pa.Table]
+    ) -> tuple[list[Json], list[list[str | None]], bool]:
+        """CREATE and DROP of a table or a view, and DESCRIBE TABLE."""
         full_name = f"{name.catalog}.{name.schema}.{name.table}"
         there = self._place.unity.get(workspace, "table", full_name)
         if statement.kind == "create":
@@ -235,14 +260,18 @@ class Statements:
             if statement.columns is not None:
                 self._tables.create(workspace, user, full_name, statement.columns, replaces=statement.replaces)
                 return [], [], False
+            if statement.view is not None:
+                self._tables.create_view(workspace, user, full_name, statement.sql, statement.view, replaces=statement.replaces)
+                return [], [], False
             values = statement.parameters or {}
-            return _affected(
-                self._tables.create_as(workspace, user, full_name, statement.sql, values, replaces=statement.replaces), inserted=True
-            )
+            count = self._tables.create_as(workspace, user, full_name, statement.sql, values, replaces=statement.replaces, files=files)
+            return _affected(count, inserted=True)
         if there is None and not (statement.kind == "drop" and statement.tolerant):
             raise no_table(name.catalog, name.schema, name.table)
         if statement.kind == "drop":
             if there is not None:
+                if is_view(there) != (statement.view is not None):
+                    raise _of_another_kind(name, is_view(there))
                 self._tables.require(workspace, user, "MANAGE", "table", full_name)
                 self._tables.drop(workspace, full_name)
             return [], [], False
@@ -273,6 +302,16 @@ class Statements:
             "total_row_count": len(rows),
             "truncated": truncated,
         }
+
+
+def _of_another_kind(name: Name, is_a_view: bool) -> SqlError:
+    one, other = ("TABLE", "VIEW") if is_a_view else ("VIEW", "TABLE")
+    return SqlError(
+        "WRONG_COMMAND_FOR_OBJECT_TYPE",
+        f"The operation `DROP {one}` requires a {one}. But `{name.catalog}`.`{name.schema}`.`{name.table}` is a {other}. "
+        f"Use DROP {other} instead.",
+        "42809",
+    )
 
 
 def _affected(count: int, *, inserted: bool) -> tuple[list[Json], list[list[str | None]], bool]:

@@ -1,0 +1,1 @@
+"""Monitors: windows of captured traffic held against a reference, who is told, and retraining by a policy."""
