@@ -264,7 +264,7 @@ def _translated(a: Definition, b: Definition, value: float) -> tuple[float, str]
     nats = (value**2 if a.root else value) * math.log(a.base or math.e)
     found = nats / math.log(b.base or math.e)
     base = f"from base {a.base or math.e:.4g} to {b.base or math.e:.4g}" if (a.base or math.e) != (b.base or math.e) else ""
-    root = {(False, True): "square root", (True, False): "square"}.get((a.root, b.root), "")
+    root = {(False, True): "square root", (True, False): "square"}.get((bool(a.root), bool(b.root)), "")
     return math.sqrt(found) if b.root else found, ", ".join(part for part in (root, base) if part)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,56 +86,6 @@ rule_options = together(
 )
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What is compared, and by which rule, whose thresholds are those given."""
-
-    reference: str
-    current: str
-    rule: Rule
-    settings: Mapping[str, Any]
-
-    def compared(self) -> tuple[Report, Decision]:
-        """A column that a sketch leaves undecided is read again, exactly, where its data are at hand."""
-        from mlport.drift import compare
-        from mlport.drift.decisions import decide
-
-        report = compare(self.reference, self.current, **self.settings)
-        rule = completed(self.rule, report)
-        decision = decide(report, rule)
-        left_open = [each.column for each in decision.columns if each.status == "unknown" and each.column in report.columns]
-        if not left_open:
-            return report, decision
-        again = compare(self.reference, self.current, **{**self.settings, "columns": left_open, "refine": "always", "by": ()})
-        report = replace(report, columns={**report.columns, **again.columns})
-        return report, decide(report, rule)
-
-
-def completed(rule: Rule, report: Report) -> Rule:
-    """The rule with the default thresholds for the columns that none of its own fits.
-
-    Raises:
-        UsageError: a threshold names a column whose kind does not have the metric.
-    """
-    from mlport.drift.decisions import DEFAULT
-
-    if not rule.thresholds:
-        return replace(rule, thresholds=DEFAULT)
-    general = {key for key in rule.thresholds if isinstance(key, str)}
-    usual: dict[str | tuple[str, str], float] = {}
-    for name, column in report.columns.items():
-        own = [key[1] for key in rule.thresholds if isinstance(key, tuple) and key[0] == name]
-        if unfit := [metric for metric in own if metric not in column.readings]:
-            raise UsageError(
-                f"--threshold {name}.{unfit[0]}: columns of kind {column.kind} have no such metric",
-                hint=f"this one has {', '.join(column.readings)}",
-            )
-        if not own and not general & set(column.readings):
-            idle = "js_distance" if "ks" in column.readings else ""
-            usual |= {(name, key): DEFAULT[key] for key in column.readings if key in DEFAULT and key != idle}
-    return replace(rule, thresholds={**rule.thresholds, **usual})
-
-
 @command(
     "drift",
     example="mlport drift train.parquet today.parquet\n"
@@ -165,11 +114,13 @@ def drift(cli: Cli, reference: str, current: str, page: str | None, save_profile
 
     for name, file, ending in (("--report", page, ".html"), ("--save-profile", save_profile, ".profile")):
         _check_file(name, file, ending)
-    asked = _asked(reference, current, **options)
     try:
-        report, decision = asked.compared()
+        from mlport.drift.judging import judged
+
+        rule, settings = _asked(**options)
+        report, decision = judged(reference, current, rule, **settings)
         if save_profile is not None:
-            _save_profile(reference, save_profile, asked.settings)
+            _save_profile(reference, save_profile, settings)
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"`mlport drift` needs {error.name}, which is not installed", hint="pip install 'mlport[drift]'") from error
     if page is not None:
@@ -179,13 +130,11 @@ def drift(cli: Cli, reference: str, current: str, page: str | None, save_profile
         told = {"reference": reference, "current": current, "decision": decision.to_json(), "slices": slices}
         cli.out.document({**told, "report": report.to_json()})
     else:
-        _print(cli.out, asked, report, decision)
+        _print(cli.out, words.about(report, reference, current), report, decision)
     cli.ctx.exit({"drift": DRIFTED, "no drift": 0, "unknown": FAILED}[decision.status])
 
 
 def _asked(
-    reference: str,
-    current: str,
     *,
     columns: str | None,
     metrics: tuple[str, ...],
@@ -197,25 +146,20 @@ def _asked(
     importance: tuple[tuple[str, float], ...],
     noise: float,
     gate: float,
-) -> Asked:
-    from mlport.drift.decisions import DEFAULT, Rule
+) -> tuple[Rule, dict[str, Any]]:
+    """The rule, whose thresholds are those given, and what is compared."""
+    from mlport.drift.decisions import Rule
+    from mlport.drift.judging import thresholds_of
 
-    rule = Rule({_key(name): value for name, value in thresholds}, noise, gate or None, dict(importance))
-    needed = [key if isinstance(key, str) else key[1] for key in (*rule.thresholds, *DEFAULT)]
+    rule = Rule(thresholds_of(dict(thresholds)), noise, gate or None, dict(importance))
     settings: dict[str, Any] = {
         "columns": [name.strip() for name in columns.split(",") if name.strip()] if columns is not None else None,
-        "metrics": list(dict.fromkeys([*metrics, *needed])) if metrics else None,
+        "metrics": list(metrics) or None,
         "kinds": dict(kinds),
         "by": by or (),
         "weights": weights,
     }
-    return Asked(reference, current, rule, settings if memory is None else {**settings, "memory": int(memory * 2**30)})
-
-
-def _key(name: str) -> str | tuple[str, str]:
-    """`metric`, or `column.metric`, whose column may have dots of its own."""
-    column, _, metric = name.rpartition(".")
-    return (column, metric) if column else metric
+    return rule, settings if memory is None else {**settings, "memory": int(memory * 2**30)}
 
 
 def _check_file(option: str, file: str | None, ending: str) -> None:
@@ -244,11 +188,11 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"--report {path}: {error.strerror}") from error
 
 
-def _print(out: Output, asked: Asked, report: Report, decision: Decision) -> None:
+def _print(out: Output, about: str, report: Report, decision: Decision) -> None:
     from mlport.drift import report as words
 
     click.echo(words.sentence(decision))
-    out.note(words.about(report, asked.reference, asked.current))
+    out.note(about)
     rows = [
         {
             "column": each.column,

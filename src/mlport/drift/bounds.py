@@ -49,10 +49,10 @@ def wasserstein(a: Cells, b: Cells) -> tuple[float, Interval]:
     of_a = order < a.starts.size
     count, sums = np.concatenate([a.counts, b.counts])[order].astype(np.float64), np.concatenate([a.sums, b.sums])[order]
     p, q = (np.add.reduceat(count * side, heads) / whole.total for side, whole in ((of_a, a), (~of_a, b)))
-    s, t = (np.add.reduceat(sums * side, heads) / whole.total for side, whole in ((of_a, a), (~of_a, b)))
     first, last = (np.concatenate([x, y])[order] for x, y in zip(a.span, b.span, strict=True))
     first, last = np.minimum.reduceat(first, heads), np.maximum.reduceat(last, heads)
     with np.errstate(over="ignore", invalid="ignore"):
+        s, t = (np.add.reduceat(sums * side, heads) / whole.total for side, whole in ((of_a, a), (~of_a, b)))
         estimate, least, most = _integrals((p, q), (s, t), (first, last), (a.low / a.total, b.low / b.total))
     slack = SLACK * (most + float((np.maximum(np.abs(first), np.abs(last)) * (p + q)).sum()))
     if not math.isfinite(estimate + least + most + slack):

@@ -128,7 +128,7 @@ def compare(
     asked = _Asked(definitions(metrics, bins), kinds or {}, thresholds or {}, refine, weights, memory, threads, kernel)
     slices = [by] if isinstance(by, str) else list(by)
     aside = {name for name in (weights, *slices) if name is not None}
-    one, two = _opened(reference, "the reference"), _opened(current, "the current sample")
+    one, two = opened(reference, "the reference"), opened(current, "the current sample")
     schemas = _schema(one), _schema(two)
     names, families, found = findings.of_schemas(*schemas, columns, asked.kinds, aside)
     _check(asked, {name for schema in schemas for name in schema.fields}, families)
@@ -137,7 +137,7 @@ def compare(
     }
     asked = replace(asked, kinds={**asked.kinds, **dict.fromkeys(named, "category")})
     first, second = (_read(side, [*names, *sorted(aside)], asked, bool(slices)) for side in (one, two))
-    return _compared(first, second, families, found, asked, slices)
+    return _compared(first, second, families, findings.without_rows(found, first.rows, second.rows), asked, slices)
 
 
 def _compared(
@@ -224,7 +224,8 @@ def _slice(side: _Side, by: str, value: str) -> _Side:
     return replace(side, table=side.table.filter(rows), source=None, weights=weights)
 
 
-def _opened(data: Any, name: str) -> Profile | Source:
+def opened(data: Any, name: str) -> Profile | Source:
+    """What `compare` reads: a table of any form, or a profile. What is opened already stays as it is."""
     if isinstance(data, str | PathLike) and Path(data).suffix == profiles.SUFFIX:
         return Profile.load(data)
     return data if isinstance(data, Profile) else ingest.source(data, name)
@@ -238,7 +239,7 @@ def _schema(side: Profile | Source) -> findings.Schema:
         field.name: findings.Field(arrow.family(field.type), profiles.type_name(field.type), arrow.unit(field.type))
         for field in side.schema
     }
-    return findings.Schema(side.name, fields)
+    return findings.Schema(side.name, {**fields, **{name: findings.Field(None, types, "") for name, types in side.mixed.items()}})
 
 
 def _read(side: Profile | Source, names: Sequence[str], asked: _Asked, slices: bool) -> _Side:

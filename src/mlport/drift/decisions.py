@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mlport.drift.definitions import METRICS
 from mlport.drift.records import ColumnReport, Finding, Reading, Report, plain
 from mlport.errors import UsageError
 
@@ -26,9 +27,12 @@ Severity = Literal["none", "moderate", "severe"]
 DEFAULT: Mapping[str | tuple[str, str], float] = {"ks": 0.1, "js_distance": 0.1, "missing": 0.05}
 """Effect sizes that matter unless said otherwise: of numbers the largest gap of the distribution functions, of categories the
 Jensen-Shannon distance (base 2), of both the change of the share that is missing."""
-BROKEN = ("missing column", "type changed", "all missing", "no rows")
+BROKEN = ("missing column", "type changed", "all missing")
 """Findings that are an alarm by themselves: a model that is given such a column cannot answer well."""
-UNREAD = ("not compared",)
+UNREAD = ("not compared", "no rows")
+"""Findings of what nothing can be said of, which is not the same as no drift."""
+BOUNDED = ("ks", "tv", "linf", "hellinger", "js", "js_distance")
+"""Metrics that are at most 1."""
 TESTS = ("ks", "chi2")
 SEVERE = 2.0
 
@@ -178,7 +182,8 @@ def decide(report: Report, rule: Rule | None = None) -> Decision:
     about: dict[str, list[Finding]] = {}
     for finding in report.findings:
         about.setdefault(finding.column, []).append(finding)
-    names = [*report.columns, *(name for name in about if name not in report.columns and _tells(about[name]))]
+    held = {key[0] for key in asked.thresholds if isinstance(key, tuple)}
+    names = [*report.columns, *(name for name in about if name not in report.columns and (name in held or _tells(about[name])))]
     rows = report.rows_reference, report.rows_current
     return Decision([_column(name, report, about.get(name, []), rows, asked, weights, adjusted.get(name)) for name in names], asked)
 
@@ -242,7 +247,7 @@ def _column(
     unread = [finding.message for finding in findings if finding.kind in UNREAD]
     column = report.columns.get(name)
     if column is None:
-        return ColumnDecision(name, "unknown", "none", importance, (), unread)
+        return ColumnDecision(name, "unknown", "none", importance, (), unread or [finding.message for finding in findings])
     effects, unknown = _effects(column, rows, rule)
     over = [effect for effect in effects if effect.over]
     said = [f"{effect.metric} {effect.value:.3g} is above {effect.threshold:g} by more than noise ({effect.margin:.2g})" for effect in over]
@@ -265,13 +270,19 @@ def _effects(column: ColumnReport, rows: tuple[float, float], rule: Rule) -> tup
     n, m = (side.rows * (1 - (side.missing or 0.0)) for side in (column.reference, column.current))
     missing = 1 - (n + m) / sum(rows) if sum(rows) else 0.0
     found, unknown = [], []
+    void = column.reference.missing == column.current.missing == 1.0  # what both lack altogether has not changed
     for metric, threshold in _thresholds(column, rule).items():
         reading = column.readings[metric]
+        if void and metric != "missing" and "missing" in column.readings:
+            continue
         if reading.value is None:
             unknown.append(f"{metric}: {reading.why or 'it has no value'}")
             continue
         sizes = rows if metric == "missing" else (n, m)
         chance = margin(reading, *sizes, bins=_bins(column), noise=rule.noise, missing=missing)
+        if metric in BOUNDED and threshold < 1 <= threshold + chance:
+            unknown.append(f"{metric}: of {min(sizes):,.15g} rows no change, however large, is told from chance")
+            continue
         lo, hi = reading.interval or (reading.value, reading.value)
         if lo - chance <= threshold < hi - chance:
             unknown.append(f"{metric}: between {lo:.4g} and {hi:.4g}, and the threshold with its margin lies between: read the data again")
@@ -323,16 +334,20 @@ def _importance(rule: Rule, report: Report) -> dict[str, float]:
 
 
 def _check(rule: Rule, report: Report) -> None:
-    metrics = {metric for column in report.columns.values() for metric in column.readings}
-    columns = {*report.columns, *(finding.column for finding in report.findings)}
+    """Nobody can tell which metrics a column would have that was not compared: what its findings say stands for it."""
+    compared = {metric for column in report.columns.values() for metric in column.readings}
+    lost = {finding.column for finding in report.findings} - set(report.columns)
     for key in rule.thresholds:
-        metric = key[1] if isinstance(key, tuple) else key
-        known = rule.thresholds == DEFAULT or not metrics or metric in metrics
-        named = report.columns.get(key[0]) if isinstance(key, tuple) else None
-        if not known or (isinstance(key, tuple) and key[0] not in columns) or (named is not None and metric not in named.readings):
-            raise UsageError(f"thresholds: {key!r} was not compared", hint=f"metrics: {', '.join(sorted(metrics))}")
-    if unknown := sorted({*rule.importance} - columns):
-        raise UsageError(f"importance: no column {unknown[0]!r} was compared", hint=f"columns: {', '.join(sorted(columns)[:20])}")
+        column, metric = key if isinstance(key, tuple) else (None, key)
+        if column is None:
+            fits = metric in compared or not compared or rule.thresholds == DEFAULT or bool(lost and metric in METRICS)
+        else:
+            fits = column in lost or (column in report.columns and metric in report.columns[column].readings)
+        if not fits:
+            raise UsageError(f"thresholds: {key!r} was not compared", hint=f"metrics: {', '.join(sorted(compared))}")
+    if unknown := sorted({*rule.importance} - {*report.columns, *lost}):
+        known = sorted({*report.columns, *lost})
+        raise UsageError(f"importance: no column {unknown[0]!r} was compared", hint=f"columns: {', '.join(known[:20])}")
 
 
 def _chi_square(alpha: float, degrees: int) -> float:

@@ -55,12 +55,18 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric, fully said. `name` is what its reading is called in a report; more is always worse."""
+    """One metric, fully said. `name` is what its reading is called in a report; more is always worse.
+
+    `root`: whether the root is taken. `js_distance` and `hellinger` are roots, the others are not unless it is asked for.
+
+    >>> Definition("js_distance").root, Definition("js").root
+    (True, False)
+    """
 
     metric: str
     name: str = ""
     base: float | None = None
-    root: bool = False
+    root: bool | None = None
     bins: Bins | None = None
     smoothing: Smoothing | None = None
     norm: Norm | None = None
@@ -72,6 +78,10 @@ class Definition:
             raise UsageError(f"there is no metric {self.metric!r}" + (f"; did you mean {near[0]!r}?" if near else f": {', '.join(_KINDS)}"))
         if self.base is not None and not (self.base > 1 and math.isfinite(self.base)):
             raise UsageError(f"metric {self.metric}: base is {self.base}; a logarithm's base must be above 1")
+        if self.root is False and self.metric in _ROOTS:
+            instead = "; js is the divergence itself" if self.metric == "js_distance" else ""
+            raise UsageError(f"metric {self.metric}: root is False, and it is a root by its definition{instead}")
+        object.__setattr__(self, "root", bool(self.root) or self.metric in _ROOTS)
 
     @property
     def key(self) -> str:
@@ -86,6 +96,7 @@ class Definition:
 
 
 _ORDERED: tuple[Kind, ...] = ("number", "text", "embedding")
+_ROOTS = ("js_distance", "hellinger")
 _BINNED: tuple[Kind, ...] = ("number", "text", "embedding", "category")
 _KINDS: Mapping[str, tuple[Kind, ...]] = {
     "ks": _ORDERED,
@@ -103,6 +114,7 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
     "centroid_cosine": ("embedding",),
     "centroid_euclidean": ("embedding",),
 }
+METRICS = tuple(_KINDS)
 FLOOR = Smoothing("floor", 1e-4)
 DECILES = Bins()
 CATEGORIES = Bins("categories", None)
@@ -112,11 +124,11 @@ DEFAULT = (
     Definition("wasserstein"),
     Definition("wasserstein_normed", norm=Norm()),
     Definition("js", base=2.0, bins=DECILES),
-    Definition("js_distance", base=2.0, root=True, bins=DECILES),
+    Definition("js_distance", base=2.0, bins=DECILES),
     Definition("psi", base=math.e, bins=DECILES, smoothing=FLOOR),
     Definition("kl", base=math.e, bins=DECILES, smoothing=FLOOR),
     Definition("tv", bins=DECILES),
-    Definition("hellinger", root=True, bins=DECILES),
+    Definition("hellinger", bins=DECILES),
     Definition("linf", bins=DECILES),
     Definition("chi2"),
     Definition("missing", nan="NaN and null both count as missing"),

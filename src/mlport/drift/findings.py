@@ -44,29 +44,43 @@ def of_schemas(
     """
     everything = [*reference.fields, *current.fields]
     for name in [*(columns or ()), *kinds, *sorted(aside)]:
-        lacking = [side.name for side in (reference, current) if name not in side.fields]
-        if len(lacking) == 2 or (lacking and name in aside):
-            near = get_close_matches(name, everything, 1)
-            raise UsageError(f"{' and '.join(lacking)} have no column {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        _there(name, reference, current, name in aside)
     wanted = list(dict.fromkeys(columns if columns is not None else everything))
     families: dict[str, Family] = {}
     found: list[Finding] = []
     for name in (name for name in wanted if name not in aside):
-        a, b = reference.fields.get(name), current.fields.get(name)
-        if a is None or b is None:
-            found.append(_one_sided(name, a, b))
-            continue
-        families_of = _read_as(name, a, b, kinds.get(name))
-        if families_of[0] is None and families_of[1] is None:
-            found.append(Finding("not compared", name, f"{name}: columns of type {a.type} are not compared", a.type, b.type))
-            continue
-        same = families_of[0] == families_of[1] and a.unit == b.unit
-        if a.type != b.type:
-            then = f"compared as {families_of[0]}s" if same else "not compared"
-            found.append(Finding("type changed", name, f"{name}: {a.type} became {b.type}; {then}", a.type, b.type))
-        if same and families_of[0] is not None:
-            families[name] = families_of[0]
+        family, told = _alike(name, reference.fields.get(name), current.fields.get(name), kinds.get(name))
+        found += [told] if told is not None else []
+        if family is not None:
+            families[name] = family
     return list(families), families, found
+
+
+def _there(name: str, reference: Schema, current: Schema, aside: bool) -> None:
+    """Refuse a name that neither side has; one to weight or slice by must be on both, as something that can be read."""
+    lacking = [side.name for side in (reference, current) if name not in side.fields]
+    if len(lacking) == 2 or (lacking and aside):
+        near = get_close_matches(name, [*reference.fields, *current.fields], 1)
+        raise UsageError(f"{' and '.join(lacking)} have no column {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if odd := [field for side in (reference, current) if aside and (field := side.fields[name]).family is None]:
+        raise UsageError(f"column {name!r} is {odd[0].type}: by it nothing can be weighted or cut into slices")
+
+
+def _alike(name: str, a: Field | None, b: Field | None, kind: str | None) -> tuple[Family | None, Finding | None]:
+    """What a column is read as on both sides, None if it is not compared; and what is found of it."""
+    if a is None or b is None:
+        return None, _one_sided(name, a, b)
+    if "null" in (a.type, b.type):
+        return None, _void(name, a, b)
+    families = _read_as(name, a, b, kind)
+    same = families[0] == families[1] and a.unit == b.unit
+    if families[0] is families[1] is None or (a.type == b.type and not same):
+        return None, Finding("not compared", name, f"{name}: columns of type {a.type} are not compared", a.type, b.type)
+    if a.type == b.type:
+        return families[0], None
+    then = f"compared as {families[0]}s" if same else "not compared"
+    finding = Finding("type changed", name, f"{name}: {a.type} became {b.type}; {then}", a.type, b.type)
+    return families[0] if same else None, finding
 
 
 def _read_as(name: str, a: Field, b: Field, kind: str | None) -> list[Family | None]:
@@ -84,6 +98,27 @@ def _one_sided(name: str, a: Field | None, b: Field | None) -> Finding:
     return Finding("new column", name, f"{name}: the reference does not have it", None, b.type if b else None)
 
 
+def _void(name: str, a: Field, b: Field) -> Finding:
+    """A column without a type has no value."""
+    if a.type == b.type:
+        return Finding("both missing", name, f"{name}: every value of both is missing")
+    side = "reference" if a.type == "null" else "current sample"
+    return Finding("all missing", name, f"{name}: every value of the {side} is missing", a.type, b.type)
+
+
+def without_rows(found: Sequence[Finding], reference: int, current: int) -> list[Finding]:
+    """What is found of the schemas where a side has no rows: what type its columns are is not known then."""
+    empty = [side for side, rows in (("reference", reference), ("current sample", current)) if not rows]
+    if not empty:
+        return list(found)
+    return [
+        Finding("no rows", each.column, f"{each.column}: the {' and the '.join(empty)} has no rows", each.reference, each.current)
+        if each.kind in ("all missing", "both missing", "type changed", "not compared")
+        else each
+        for each in found
+    ]
+
+
 def of_column(name: str, kind: Kind, reference: Observed, current: Observed) -> list[Finding]:
     """What is found of a column that both sides have."""
     found = [*_emptiness(name, reference, current)]
@@ -95,6 +130,8 @@ def of_column(name: str, kind: Kind, reference: Observed, current: Observed) -> 
 
 
 def _emptiness(name: str, reference: Observed, current: Observed) -> list[Finding]:
+    if reference.whole and current.whole and not reference.sample.total and not current.sample.total:
+        return [Finding("both missing", name, f"{name}: every value of both is missing")]
     found = []
     for side, observed in (("reference", reference), ("current sample", current)):
         if not observed.whole:

@@ -22,6 +22,7 @@ from mlport.drift.columns import MOST_CATEGORIES, Family
 from mlport.drift.ingest import Source
 from mlport.drift.kernels import Kernel, Version
 from mlport.drift.observed import Observed
+from mlport.drift.records import plain
 from mlport.errors import UsageError
 
 FORMAT = 1
@@ -85,6 +86,8 @@ class Profile:
             found = json.loads(zlib.decompress(content))
         except (zlib.error, ValueError) as error:
             raise UsageError("this is no profile of mlport") from error
+        if not isinstance(found, Mapping):
+            raise UsageError("this is no profile of mlport")
         return cls.from_json(found)
 
     def save(self, path: str | PathLike[str]) -> Path:
@@ -100,6 +103,8 @@ class Profile:
             return cls.from_bytes(Path(path).read_bytes())
         except OSError as error:
             raise UsageError(f"the profile {str(path)!r} cannot be read: {error.strerror}") from error
+        except UsageError as error:
+            raise UsageError(f"{str(path)!r}: {error.message}") from error
 
 
 def profile(
@@ -135,9 +140,10 @@ def profile(
 
 def of_source(source: Source, wanted: Sequence[str] | None, kinds: Mapping[str, str], threads: int, version: Version) -> Profile:
     """The profile of what a source has of the columns wanted."""
-    if wanted is not None and (absent := [name for name in wanted if name not in source.schema.names]):
-        raise UsageError(f"{source.name} has no column {absent[0]!r}: {', '.join(source.schema.names)}")
-    fields = [source.schema.field(name) for name in wanted or source.schema.names]
+    there = source.schema.names
+    if wanted is not None and (absent := [name for name in wanted if name not in there and name not in source.mixed]):
+        raise UsageError(f"{source.name} has no column {absent[0]!r}: {', '.join(there)}")
+    fields = [source.schema.field(name) for name in (there if wanted is None else wanted) if name in there]
     families = {field.name: observed.family_of(field.type, kinds.get(field.name)) for field in fields}
     known = {name: family for name, family in families.items() if family is not None}
     most = {name: None if kinds.get(name) == "category" else MOST_CATEGORIES for name in known}
@@ -145,12 +151,16 @@ def of_source(source: Source, wanted: Sequence[str] | None, kinds: Mapping[str, 
     rows = 0
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         loops = kernels.choose(version, (source.rows() or 0) * len(known))
-        for batch in source.batches(list(known)) if known else ():
-            rows += batch.num_rows
-            work = partial(_read, sketches, batch, known, most, loops)
-            sketches = dict(zip(known, pool.map(work, known), strict=True))
+        for names in source.parts(list(known) or there[:1]):  # of a table without a column to compare the rows are counted
+            rows = 0
+            for batch in source.batches(names):
+                rows += batch.num_rows
+                read = [name for name in names if name in known]
+                work = partial(_read, sketches, batch, known, most, loops)
+                sketches |= dict(zip(read, pool.map(work, read), strict=True))
     found = {name: ColumnProfile(type_name(field.type), columns.unit(field.type), sketches[name]) for name, field in _named(fields, known)}
-    return Profile(rows, found, {field.name: str(field.type) for field in fields if field.name not in known})
+    mixed = {name: types for name, types in source.mixed.items() if wanted is None or name in wanted}
+    return Profile(rows, found, {**{field.name: str(field.type) for field in fields if field.name not in known}, **mixed})
 
 
 def _read(
@@ -180,17 +190,19 @@ def _shape(found: Profile) -> dict[str, tuple[str, str]]:
 
 def _observed_json(found: Observed) -> dict[str, Any]:
     sample = cast(Cells, found.sample)
-    scalars = {name: getattr(sample, name) for name in _SCALARS}
-    mean = sample.mean if sample.finite else None
+    scalars = {name: plain(getattr(sample, name)) for name in _SCALARS}
+    mean = plain(sample.mean) if sample.finite else None
     said: dict[str, Any] = {**scalars, "mean": mean, "cells": _packed(sample), "counts": None if found.kept is None else dict(found.kept)}
     if found.sums is not None:
-        said |= {"sums": found.sums.tolist(), "vectors": found.vectors}
+        said |= {"sums": plain(found.sums.tolist()), "vectors": found.vectors}
     return said
 
 
 def _observed_of(found: Mapping[str, Any]) -> Observed:
     starts, levels, counts, sums = _unpacked(found["cells"])
-    scalars = {name: found[name] for name in _SCALARS}
+    scalars: dict[str, Any] = {
+        name: float(found[name]) if isinstance(found[name], str) else found[name] for name in _SCALARS
+    }  # "inf" is one
     mean = np.nan if found["mean"] is None else float(found["mean"])
     sample = Cells(starts, levels, counts, sums, mean=mean, **scalars)
     vectors = np.array(found["sums"], np.float64) if "sums" in found else None

@@ -14,7 +14,7 @@ from mlport.errors import NotFoundError
 
 FindingKind = Literal[
     "missing column", "new column", "type changed", "not compared", "range left", "new categories", "vanished categories",
-    "infinite values", "all missing", "no rows",
+    "infinite values", "all missing", "both missing", "no rows",
 ]  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def html(
 
     Example:
         >>> from mlport.drift import compare
-        >>> found = compare({"age": [31.0, 42.0, 58.0]}, {"age": [42.0, 58.0, 63.0]})
+        >>> found = compare({"age": [31.0, 42.0, 58.0] * 20}, {"age": [58.0, 31.0, 42.0] * 20})
         >>> "no drift in 1 columns" in html(found, decide(found), title="Ages").lower()
         True
     """
@@ -80,8 +80,13 @@ def html(
 
 def page(report: Report, decision: Decision, *, title: str, reference_name: str, current_name: str) -> Page:
     """What the report holds."""
+    return Page(title, f"{sentence(decision)}.", about(report, reference_name, current_name), sections(report, decision))
+
+
+def sections(report: Report, decision: Decision, *, most: int | None = None) -> list[Section]:
+    """Its parts, for a page that may hold others too; `most` columns get a picture and all readings."""
     order = ranked(decision)
-    detailed = [each for each in order if each.column in report.columns][:DETAILED]
+    detailed = [each for each in order if each.column in report.columns][: DETAILED if most is None else most]
     left = sum(each.column in report.columns for each in order) - len(detailed)
     drifted = [block for each in detailed if each.status == "drift" for block in _opened(report, each)]
     others: list[Block] = [_folded(report, each) for each in detailed if each.status != "drift"]
@@ -96,8 +101,7 @@ def page(report: Report, decision: Decision, *, title: str, reference_name: str,
         ("Slices", _slices(report, decision.rule)),
         ("What the numbers mean", _meanings(report, decision.rule)),
     )
-    sections = [Section(heading, blocks) for heading, made in found if (blocks := list(made))]
-    return Page(title, f"{sentence(decision)}.", about(report, reference_name, current_name), sections)
+    return [Section(heading, blocks) for heading, made in found if (blocks := list(made))]
 
 
 # ---------------------------------------------------------------- words that the terminal says too

@@ -173,6 +173,15 @@ def test_a_missing_column_is_drift(mlport: Callable[..., Any], files: Path) -> N
     ran = mlport("drift", "a.parquet", "less.parquet")
     assert ran.status == 3
     assert "missing column: c: the current sample does not have it" in ran.out
+    told = mlport("drift", "a.parquet", "less.parquet", "--threshold", "c.js_distance=0.1", "--threshold", "ks=0.9")
+    assert (told.status, "in 1 of 3 columns: c" in told.out) == (3, True)
+
+
+def test_a_side_without_rows_is_no_success(mlport: Callable[..., Any], files: Path) -> None:
+    pq.write_table(A.slice(0, 0), files / "empty.parquet")
+    for sides in (("a.parquet", "empty.parquet"), ("empty.parquet", "a.parquet")):
+        ran = mlport("drift", *sides)
+        assert (ran.status, ran.out.startswith("Not known in 3 columns")) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +191,7 @@ def test_a_missing_column_is_drift(mlport: Callable[..., Any], files: Path) -> N
         (["--threshold", "ks=much"], "'ks=much' is not of the form name=number"),
         (["--threshold", "kss=0.1"], "'kss' was not compared"),
         (["--threshold", "z.ks=0.1"], "was not compared"),
-        (["--threshold", "c.ks=0.1"], "--threshold c.ks: columns of kind category have no such metric"),
+        (["--threshold", "c.ks=0.1"], "threshold c.ks: columns of kind category have no such metric"),
         (["--threshold", "ks=-1"], "must be a number that is not negative"),
         (["--metric", "kss"], "there is no metric 'kss'; did you mean 'ks'?"),
         (["--columns", "codes"], "no column 'codes'; did you mean 'code'?"),

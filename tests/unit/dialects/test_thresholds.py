@@ -59,7 +59,7 @@ def test_what_agrees_or_has_a_formula(
 @given(COUNTS, COUNTS, st.floats(0.01, 0.65))
 def test_a_threshold_here_alarms_exactly_where_it_does_there(first: dict[str, int], second: dict[str, int], value: float) -> None:
     columns = [{"x": [key for key, count in side.items() for _ in range(count)]} for side in (first, second)]
-    nats = [Definition("js_distance", "rooted", base=math.e, root=True), Definition("js_distance", "unrooted", bins=CATEGORIES)]
+    nats = [Definition("js_distance", "rooted", base=math.e, root=True), Definition("js", "unrooted", bins=CATEGORIES)]
     definitions = [BITS, *nats, Definition("js", "root of bits", base=2.0, root=True), Definition("linf"), Definition("tv")]
     report = drift.compare(*columns, metrics=definitions).column("x")
     for definition, dialect in product(definitions, ALL):

@@ -189,6 +189,7 @@ def test_slices_are_comparisons_of_their_own() -> None:
         (lambda folder: Bins("edges", None, (2.0, 1.0)), "ascending"),
         (lambda folder: Bins("quantiles", 1), "at least 2"),
         (lambda folder: Definition("js", base=1.0), "base is 1.0"),
+        (lambda folder: Definition("js_distance", base=2.0, root=False), "it is a root by its definition; js is the divergence itself"),
         (lambda folder: drift.profile(A, columns=["q"]), "has no column 'q'"),
         (lambda folder: drift.compare(pa.Table.from_arrays([A["x"], A["x"]], ["x", "x"]), B), "two columns are called 'x'"),
     ],

@@ -90,7 +90,7 @@ def test_base_bins_and_smoothing_are_as_defined(base: float) -> None:
     a, b = sample("normal", 3, 500), sample("normal", 4, 400)
     metrics = [
         Definition("js", name="even", base=base, bins=Bins("uniform", 12)),
-        Definition("js_distance", base=base, root=True, bins=Bins("edges", None, (-1.0, 0.0, 2.5))),
+        Definition("js_distance", base=base, bins=Bins("edges", None, (-1.0, 0.0, 2.5))),
         Definition("js", name="sturges", base=base, bins=Bins("uniform", None)),
         Definition("psi", bins=Bins("quantiles", 5), smoothing=Smoothing("add", 1.0)),
     ]
