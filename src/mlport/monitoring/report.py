@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mlport.errors import MlportError
 from mlport.monitoring.messages import deciding, judged, measured, moment, span
 from mlport.monitoring.over_time import WORDS, drift, performance, start
-from mlport.monitoring.records import Column, Reading, Retraining
+from mlport.monitoring.records import Column, Judged, Reading, Retraining
 from mlport.monitoring.specs import MonitorSpec
 from mlport.reports.blocks import Amount, Block, Cell, Heading, Page, Points, Section, Table, Text
 from mlport.spi import Window
@@ -297,9 +297,9 @@ def _windows(readings: Sequence[Reading]) -> Iterator[Block]:
             start(each),
             None if each.rows is None else Amount(float(each.rows), f"{each.rows:,}"),
             _status(each),
-            _names(each.drifted) if each.drifted else each.error or None,
+            _names(each.drifted) if each.drifted else each.error or (each.words if each.drift == "unknown" else None),
             each.decay,
-            measured(each.performance.value, each.performance.low, each.performance.high) if each.performance else None,
+            _value(each.performance),
             ", ".join(f"{name}: {count:,}" for name, count in each.versions.items()) or None,
             ", ".join(dict.fromkeys(f"{told.event}{' (not sent)' if told.error else ''}" for told in each.told)) or None,
             each.retraining,
@@ -307,6 +307,10 @@ def _windows(readings: Sequence[Reading]) -> Iterator[Block]:
         for each in readings
     ]
     yield Table("Windows, newest first", columns, rows, frozenset(["rows"]), stack=True)
+
+
+def _value(found: Judged | None) -> str | None:
+    return None if found is None or found.value is None else measured(found.value, found.low, found.high)
 
 
 def _status(reading: Reading) -> str:

@@ -19,19 +19,23 @@ from typing import TYPE_CHECKING
 
 from mlport.capabilities import Capability
 from mlport.errors import ConflictError, MlportError, UnsupportedError
+from mlport.journal import token_for
 from mlport.monitoring import decaying, measuring, news, windows
 from mlport.monitoring.policy import Wish, wish
 from mlport.monitoring.records import Reading, Retraining, Told
 from mlport.monitoring.retraining import Trainer
 from mlport.monitoring.specs import Event
 from mlport.monitoring.stored import Book, Known, Pending, Stored, told
+from mlport.paging import each
 from mlport.spi import Measurement, Monitors, Watches, Window
 from mlport.state.lease import Lease, acquire
+from mlport.waiting import wait_until
 
 if TYPE_CHECKING:
     from mlport.client import Client
 
 LEASE_SECONDS = 120.0
+MEASURING_SECONDS = 3600.0
 GIVE_UP = timedelta(days=1)
 """How long it is tried to tell somebody."""
 LOOKED_BACK = 1000
@@ -72,7 +76,7 @@ class Runner:
             monitor = self.book.get(self.name)
             kept = self.book.reading(monitor, window.start)
             if kept is None or kept.window.end < window.end:
-                kept = self._measure(monitor, window)
+                kept = self._asked(monitor, window) if monitor.native else self._measure(monitor, window)
             kept = self._keep(kept, move=False)
             self._settle(lease, None)
             return self.book.reading(monitor, window.start) or kept
@@ -133,12 +137,24 @@ class Runner:
         role = role_of(self.client)
         while True:
             some = role.measurements(monitor.native_name, page)
-            found.extend(each for each in some.items if each.state.terminal and each.window.end > monitor.handled)
+            found.extend(one for one in some.items if one.state.terminal and one.window.end > monitor.handled)
             page = some.next
-            if page is None or any(each.window.end <= monitor.handled for each in some.items):
+            if page is None or any(one.window.end <= monitor.handled for one in some.items):
                 break
-        for each in sorted(found, key=lambda one: one.window.start):
-            yield measuring.of_provider(monitor, each, self.clock(), self.client.provider.name)
+        for measured in sorted(found, key=lambda one: one.window.start):
+            yield measuring.of_provider(monitor, measured, self.clock(), self.client.provider.name)
+
+    def _asked(self, monitor: Stored, window: Window) -> Reading:
+        """What the provider's monitor finds in a window that it is asked to measure now."""
+        role = role_of(self.client)
+        wanted = role.measure(monitor.native_name, window, token=token_for("", "measure", f"{monitor.token} {window.start.isoformat()}"))
+
+        def found() -> Measurement | None:
+            return next((one for one in each(lambda page: role.measurements(monitor.native_name, page)) if one.id == wanted), None)
+
+        measured = wait_until(found, lambda one: one is not None and one.state.terminal, timeout=MEASURING_SECONDS, what="its measurement")
+        assert measured is not None  # noqa: S101 - waited for
+        return measuring.of_provider(monitor, measured, self.clock(), self.client.provider.name)
 
     def _measure(self, monitor: Stored, window: Window) -> Reading:
         if "drift" not in monitor.spec.watch:

@@ -173,7 +173,9 @@ class Book:
         """Change the reading of the window that starts then; None where there is none."""
         key = _place(READINGS, monitor, start)
         while (found := self._store.get(key)) is not None:
-            changed = change(Reading.of_json(json.loads(found.value)))
+            kept = Reading.of_json(json.loads(found.value))
+            if (changed := change(kept)) == kept:
+                return kept
             try:
                 self._store.put(key, _bytes(changed), expect=found.version)
             except ConflictError:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import mlport
-from mlport import Endpoint, JobSpec, Monitor, MonitorSpec, Window
+from mlport import Endpoint, JobSpec, Monitor, MonitorSpec, Window, dialects
 from mlport.capabilities import Capability as C
-from mlport.errors import ConflictError, NotFoundError, SpecError
+from mlport.capabilities import Level
+from mlport.errors import ConflictError, NotFoundError, SpecError, UnsupportedError
+from mlport.monitoring.windows import aligned
 from mlport.testing import needs, programs
 from mlport.testing.waiting import eventually
 
@@ -133,3 +135,24 @@ def test_drift_trains_judges_and_hands_over(
     assert sum(own_endpoint.split.values()) == 100
     assert len(list(monitor.retrainings())) == 1, "one reason is reason for one training"
     own_endpoint.undeploy(str(done.deployment))
+
+
+def test_the_providers_own_monitor_measures_the_same_drift(
+    watch: Watch, client: mlport.Client, own_endpoint: Endpoint, seconds: float
+) -> None:
+    if client.require(C.MONITOR)[C.MONITOR.value].level is not Level.NATIVE:
+        with pytest.raises(UnsupportedError, match="monitor"):
+            watch(measured_by="provider")
+        return
+    numeric = [one for one in dialects.load(client.provider.name).metrics if (one.kind, one.alarm) == ("number", "above")]
+    monitor = watch(measured_by="provider", thresholds={numeric[0].name: 0.5}, watch=["drift"], min_rows=1)
+    day = timedelta(days=1)
+    while (start := aligned(asked(own_endpoint, MOVED, seconds).start, day)) != aligned(datetime.now(UTC), day):
+        pass  # midnight came between
+    reading = monitor.read(Window(start, start + day))
+    assert (monitor.view.road, reading.by) == ("native", client.provider.name)
+    assert [one.name for one in reading.drifted][:1] == ["x0"], reading
+    assert list(monitor.readings()) == [reading]
+    monitor.delete()
+    with pytest.raises(NotFoundError):
+        client.monitors.get(monitor.name)
