@@ -26,7 +26,7 @@ $(STAMP): requirements.lock pyproject.toml tests/sample_plugin/pyproject.toml
 	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . -e tests/sample_plugin
 	@touch $(STAMP)
 
-demo: setup ## train, register, serve, call, label and read back on real data, on this machine; and what it costs anywhere
+demo: setup ## train, register, serve, call, label, watch and train again on real data, on this machine; and what it costs anywhere
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/mlport demo
 
 test: setup ## all tests

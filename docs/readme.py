@@ -26,7 +26,7 @@ NUMBERS = [
     (r"\d+ MiB", "<memory> MiB"),
     (r"[\d,]+ flights a second", "<rate> flights a second"),
     (r"(local|vertex|azureml|databricks|sagemaker)  +(\S+)  +[\d.]+\+? +[\d.,]+", r"\1  \2  <amounts>"),
-    (r"(0\.\d\d)\d", r"\1"),
+    (r"(0\.\d\d)\d+", r"\1"),
 ]
 
 

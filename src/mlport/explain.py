@@ -69,6 +69,7 @@ def _price(plan: Plan) -> Frozen | None:
 
 def _plan(client: Client, spec: Spec) -> Plan:
     from mlport import specs
+    from mlport.monitoring.specs import MonitorSpec
 
     if isinstance(spec, specs.JobSpec):
         return client.jobs.plan(spec)
@@ -82,6 +83,9 @@ def _plan(client: Client, spec: Spec) -> Plan:
         return client.sweeps.plan(spec)
     if isinstance(spec, specs.ScheduleSpec):
         return client.schedules.plan(spec)
+    if isinstance(spec, MonitorSpec):
+        return client.monitors.plan(spec)
     raise UsageError(
-        f"{type(spec).__name__} cannot be explained", hint="give a JobSpec, BatchSpec, ModelSpec, EndpointSpec, SweepSpec or ScheduleSpec"
+        f"{type(spec).__name__} cannot be explained",
+        hint="give a JobSpec, BatchSpec, ModelSpec, EndpointSpec, SweepSpec, ScheduleSpec or MonitorSpec",
     )

@@ -41,6 +41,12 @@ def test_the_demo_prints_what_the_readme_shows(readme: ModuleType, tmp_path: Pat
     assert found.captured == found.labelled == found.rows == 28128
     assert 0.76 < found.train_auc < 0.79
     assert 0.72 < found.replay_auc < 0.77
+    watched = found.watched
+    assert [reading.drift for reading in watched.readings] == ["drift"] * 8
+    assert [reading.decay for reading in watched.readings] == ["steady", *["decayed"] * 7]
+    assert watched.retraining is not None
+    assert (watched.retraining.phase, watched.retraining.trigger) == ("handed over", "decay")
+    assert watched.report.stat().st_size < 1_000_000
     eventually(lambda: _processes_of(tmp_path), lambda left: not left, 20)  # nothing stays; what was told to end may still be ending
 
 

@@ -187,6 +187,20 @@ def test_flights(shell: Shell, examples: Path) -> None:
     assert 0.7 < run["metrics"]["train_auc"] < 0.8
 
 
+def test_monitor(shell: Shell, examples: Path) -> None:
+    """A season that drifts is found, judged and told; the winter is not."""
+    (command,) = blocks("examples/monitor/README.md", "sh")
+    winter, july = shell.run(command, examples / "monitor").split("1,500 flights of the months 7 to 7")
+    assert "no drift in 14 columns" in winter
+    assert "drift (severe)" not in winter
+    assert "drift (severe) in" in july
+    assert re.search(r"Performance: \w+; roc_auc 0\.\d+ \(0\.\d+ to 0\.\d+\), reference 0.74", july)
+    page = (examples / "monitor" / "season.html").read_text(encoding="utf-8")
+    assert "The newest window against the reference" in page
+    assert "Worst slices" in page
+    assert shell.json("mlport monitors list", examples / "monitor") == []
+
+
 def test_profiles() -> None:
     """The profiles that are active open, and so would those that are commented out."""
     assert read_file(REPO / "examples/mlport.toml").profiles == {"laptop": {"provider": "local"}}

@@ -36,7 +36,7 @@ def run(cli: Cli, once: bool) -> None:
     from mlport.agent import Agent
     from mlport.chores import rota
 
-    _log(cli)
+    log(cli)
     stop = threading.Event()
     with rota(cli.client) as chores:
         found = Agent(cli.client.session.state, chores, sleep=stop.wait)
@@ -149,9 +149,18 @@ def _steps(user: bool, step: str) -> list[str]:
     )
 
 
-def _log(cli: Cli) -> None:
-    """The agent's log on standard error; the journal adds the time."""
+def log(cli: Cli) -> None:
+    """The log on standard error, for programs that nobody watches; the journal adds the time."""
     import logging
 
     form = "%(levelname)s %(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=logging.WARNING if cli.out.quiet else logging.INFO, format=form, stream=sys.stderr)
+
+
+def note_agent(cli: Cli, so: str) -> None:
+    """Say so if no agent runs, and what follows of that."""
+    from mlport.agent import status as look
+
+    word = look(cli.client.session.state)
+    if word is None or not word["leads"]:
+        cli.out.note(f"no agent runs, so {so}: `{cli.again('agent install --user')}`, or `{cli.again('agent run')}` here")

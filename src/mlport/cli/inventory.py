@@ -41,7 +41,7 @@ class Thing:
 def ls(cli: Cli, everywhere: bool) -> None:
     """List everything that mlport made.
 
-    Jobs, endpoints, sweeps, schedules and models.
+    Jobs, endpoints, sweeps, schedules, monitors and models.
     """
     found: list[dict[str, Any]] = []
     unreachable: list[dict[str, Any]] = []
@@ -63,6 +63,7 @@ def things(client: Client) -> Iterator[Thing]:
     """Everything of one profile; nothing of a kind that its provider does not have."""
     for kind in KINDS.values():
         yield from kind(client)
+    yield from monitors(client)
     for model in client.models.list() if client.can(Capability.MODEL_REGISTER) else ():
         state = f"version {model.latest_version}" if model.latest_version else "no version"
         yield Thing(_name(client), "model", model.name, state, model.created)
@@ -101,6 +102,12 @@ def schedules(client: Client) -> Iterator[Thing]:
             _, owner = _stamped(schedule.labels)
             is_over = schedule.state is ScheduleState.ENDED
             yield Thing(_name(client), "schedule", schedule.name, schedule.state, schedule.created, is_over, _end(schedule), owner)
+
+
+def monitors(client: Client) -> Iterator[Thing]:
+    """Monitors; they last until they are deleted."""
+    for monitor in client.monitors.list() if client.can(Capability.MONITOR) else ():
+        yield Thing(_name(client), "monitor", monitor.name, monitor.state, monitor.created)
 
 
 KINDS: Mapping[str, Callable[[Client], Iterator[Thing]]] = {

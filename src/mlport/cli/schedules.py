@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from mlport.cli import plans
+from mlport.cli.agent import note_agent
 from mlport.cli.command import group
 from mlport.cli.context import Cli, pass_cli
 from mlport.cli.options import file_options, limit_option
@@ -130,11 +131,7 @@ def _view(found: ScheduleRecord) -> dict[str, Any]:
 
 def _note_agent(cli: Cli) -> None:
     """Say so if nobody is there to fire it."""
-    from mlport.agent import status
     from mlport.scheduling.stored import StoredSchedules
 
-    if not isinstance(cli.client.session.schedules, StoredSchedules):
-        return
-    word = status(cli.client.session.state)
-    if word is None or not word["leads"]:
-        cli.out.note(f"no agent runs, so nothing fires yet: `{cli.again('agent install --user')}`, or `{cli.again('agent run')}` here")
+    if isinstance(cli.client.session.schedules, StoredSchedules):
+        note_agent(cli, "nothing fires yet")

@@ -1,6 +1,7 @@
-"""A spec in a file: TOML or JSON, at the top level or under `[job]`, `[batch]`, `[model]`, `[endpoint]`, `[sweep]`, `[schedule]` or `[workload]`.
+"""A spec in a file: TOML or JSON, at the top level or under a table of its kind, such as `[job]`, `[monitor]` or `[workload]`.
 
-The job of a sweep, the job or batch of a schedule, and the job or endpoint of a workload may be named by their own file: `job = "job.toml"`.
+The job of a sweep or of a monitor's `[retrain]`, the job or batch of a schedule, and the job or endpoint of a workload may be named by
+their own file: `job = "job.toml"`.
 
 Relative paths in it are relative to the file's folder, so it means the same wherever it is called from.
 """
@@ -19,7 +20,7 @@ from mlport.fields import Place, dotted
 if TYPE_CHECKING:
     from mlport.specs import Spec
 
-KINDS = ("job", "batch", "model", "endpoint", "sweep", "schedule")
+KINDS = ("job", "batch", "model", "endpoint", "sweep", "schedule", "monitor")
 _TELLS = {
     "job": {"entrypoint"},
     "batch": {"input", "output"},
@@ -27,8 +28,18 @@ _TELLS = {
     "model": {"path"},
     "sweep": {"space"},
     "schedule": {"cron"},
+    "monitor": {"endpoint", "reference"},
 }
-_PATHS = {"job": ("source",), "batch": ("input", "output"), "model": ("path",), "endpoint": (), "sweep": (), "schedule": (), "workload": ()}
+_PATHS = {
+    "job": ("source",),
+    "batch": ("input", "output"),
+    "model": ("path",),
+    "endpoint": (),
+    "sweep": (),
+    "schedule": (),
+    "monitor": ("reference", "labels_from"),
+    "workload": (),
+}
 _INSIDE = {"sweep": ("job",), "schedule": ("job", "batch"), "workload": ("job", "endpoint")}  # specs within specs
 
 
@@ -84,6 +95,8 @@ def _rebased(kind: str, table: dict[str, Any], folder: Path) -> dict[str, Any]:
         moved["inputs"] = {name: _located(uri, folder) for name, uri in table["inputs"].items()}
     if kind == "workload" and isinstance(table.get("targets"), dict):
         moved["targets"] = {name: _hardware(target, folder) for name, target in table["targets"].items()}
+    if kind == "monitor" and isinstance(retrain := table.get("retrain"), dict) and "job" in retrain:
+        moved["retrain"] = {**retrain, "job": _inside("job", retrain["job"], folder)}
     moved |= {inner: _inside(inner, table[inner], folder) for inner in _INSIDE.get(kind, ()) if inner in table}
     return {**table, **moved}
 
@@ -134,4 +147,8 @@ def _model(kind: str) -> type[Spec]:
         from mlport.costs.workload import Workload
 
         return Workload
+    if kind == "monitor":
+        from mlport.monitoring.specs import MonitorSpec
+
+        return MonitorSpec
     return models[kind]

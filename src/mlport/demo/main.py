@@ -1,4 +1,4 @@
-"""`mlport demo`: train, register, serve, call, label and read back, on any profile, with real flights; and what that costs anywhere."""
+"""`mlport demo`: train, register, serve, call, label, watch and train again, on any profile, with real flights; and what that costs anywhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mlport.client import Client, connect
 from mlport.demo.costs import Served
-from mlport.demo.flights import FEATURES, TARGET, flights, months
+from mlport.demo.flights import FEATURES, flights, months
+from mlport.demo.watching import Watched, rows_of, spec, watch
 from mlport.errors import DeadlineError
 from mlport.specs import Compute, JobSpec
+from mlport.spi import Window
 from mlport.waiting import delays, wait_until
 
 if TYPE_CHECKING:
@@ -47,6 +49,20 @@ class Summary:
     rows: int
     captured: int
     labelled: int
+    watched: Watched
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Flights that passed: when, what is true of each request's rows, and the seconds that asking took."""
+
+    window: Window
+    truth: dict[str, list[int]]
+    seconds: float
+
+    @property
+    def rows(self) -> int:
+        return sum(map(len, self.truth.values()))
 
 
 def run(target: str | None = None, *, folder: Path | None = None, keep: bool = False, say: Say = print) -> Summary:
@@ -68,13 +84,14 @@ def run(target: str | None = None, *, folder: Path | None = None, keep: bool = F
         serving = time.monotonic()
         with _served(ml, version, keep, say) as endpoint:
             _call(endpoint, frame, say)
-            may = months(frame, 5, 5)
-            requests, asking = _replay(endpoint, may, say)
-            summary = _read_back(endpoint, job, version, requests, say)
-        _price(job, Served(time.monotonic() - serving, summary.requests, summary.rows, asking, training.stat().st_size), place, say)
+            may = _replay(endpoint, frame, say)
+            auc, captured, labelled = _read_back(endpoint, job, may, say)
+            serving = time.monotonic() - serving
+            watched = _watch(endpoint, job, frame, training, may, place, keep, say)
+        _price(job, Served(serving, len(may.truth), may.rows, may.seconds, training.stat().st_size), place, say)
         _where(ml, job, place, keep, say)
     say(f"Done in {time.monotonic() - began:.0f} s.")
-    return summary
+    return Summary(job.id, version.version, job.metrics["train_auc"], auc, len(may.truth), may.rows, captured, labelled, watched)
 
 
 def _save(frame: pd.DataFrame, path: Path) -> Path:
@@ -90,8 +107,8 @@ def _save(frame: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-def _train(ml: Client, data: Path, say: Say) -> Job:
-    spec = JobSpec(
+def _training(data: Path) -> JobSpec:
+    return JobSpec(
         name=NAME,
         source=str(SOURCE),
         entrypoint=("python", "train.py"),
@@ -100,15 +117,18 @@ def _train(ml: Client, data: Path, say: Say) -> Job:
         compute=COMPUTE,
         timeout="10m",
     )
+
+
+def _train(ml: Client, data: Path, say: Say) -> Job:
     say("\n1. Train on January to April, as a job")
-    job = ml.jobs.submit(spec)
+    job = ml.jobs.submit(_training(data))
     for line in job.logs(follow=True):
         say(f"   | {line}")
     job.wait()
     usage = job.result.usage
     metrics = job.metrics
     say(
-        f"   job {job.id}: {job.state}, AUC {metrics['train_auc']:.3f} on its own months, {metrics['valid_auc']:.3f} on April before seeing it"
+        f"   job {job.id}: {job.state}, AUC {metrics['train_auc']:.3f} on its own rows, {metrics['unseen_auc']:.3f} on a fifth before seeing it"
     )
     say(
         f"   it took {usage.wall_seconds or 0:.1f} s, {usage.cpu_seconds or 0:.1f} s of CPU, {(usage.max_rss_bytes or 0) / 2**20:.0f} MiB at most"
@@ -149,30 +169,34 @@ def _call(endpoint: Endpoint, frame: pd.DataFrame, say: Say) -> None:
     )
 
 
-def _replay(endpoint: Endpoint, may: pd.DataFrame, say: Say) -> tuple[dict[str, list[int]], float]:
-    """What is true of each request's rows, and the seconds that asking took."""
+def _replay(endpoint: Endpoint, frame: pd.DataFrame, say: Say) -> Replayed:
     say("\n4. Replay May through it, and label each flight once it has landed")
+    found = _passed(endpoint, months(frame, 5, 5))
+    say(
+        f"   {found.rows:,} flights in {len(found.truth)} requests, {found.rows / found.seconds:,.0f} flights a second; {found.rows:,} labels stored"
+    )
+    return found
+
+
+def _passed(endpoint: Endpoint, flights: pd.DataFrame) -> Replayed:
+    """Ask for flights in their order, and label them."""
     truth: dict[str, list[int]] = {}
-    began = time.monotonic()
-    for start in range(0, len(may), ROWS_A_REQUEST):
-        part = may.iloc[start : start + ROWS_A_REQUEST]
-        answer = endpoint.predict(part[FEATURES])
-        truth[answer.request_id] = part[TARGET].tolist()
+    start, began = datetime.now(UTC), time.monotonic()
+    for part, late in rows_of(flights, ROWS_A_REQUEST):
+        truth[endpoint.predict(part).request_id] = late
     seconds = time.monotonic() - began
-    labelled = endpoint.label_many(truth.items())
-    say(f"   {len(may):,} flights in {len(truth)} requests, {len(may) / seconds:,.0f} flights a second; {labelled:,} labels stored")
-    return truth, seconds
+    endpoint.label_many(truth.items())
+    return Replayed(Window(start, datetime.now(UTC)), truth, seconds)
 
 
-def _read_back(endpoint: Endpoint, job: Job, version: ModelVersion, truth: dict[str, list[int]], say: Say) -> Summary:
+def _read_back(endpoint: Endpoint, job: Job, may: Replayed, say: Say) -> tuple[float, int, int]:
+    """AUC in May, rows captured, and rows labelled."""
     import pyarrow.compute as pc
     from sklearn.metrics import roc_auc_score
 
     say("\n5. Read back what was captured, with the labels joined")
     asked = datetime.now(UTC)
-    table = _once_all_is_there(
-        "capture", lambda: _captured(endpoint, truth), lambda found: found.num_rows >= sum(map(len, truth.values())), say
-    )
+    table = _once_all_is_there("capture", lambda: _captured(endpoint, may.truth), lambda found: found.num_rows >= may.rows, say)
     judged = table.filter(pc.is_valid(table["label"]))
     late = judged["label"].to_numpy()
     scores = [answer[1] for answer in judged["prediction"].to_pylist()]
@@ -182,10 +206,25 @@ def _read_back(endpoint: Endpoint, job: Job, version: ModelVersion, truth: dict[
     say(
         f"   {table.num_rows:,} rows captured, {judged.num_rows:,} of them labelled; the endpoint counted {seen.requests} requests, {seen.errors} errors"
     )
-    say(f"   late: {late.mean():.1%} in May. AUC {auc:.3f} in May, against {job.metrics['train_auc']:.3f} on the training months")
-    return Summary(
-        job.id, version.version, job.metrics["train_auc"], auc, len(truth), sum(map(len, truth.values())), table.num_rows, judged.num_rows
-    )
+    say(f"   late: {late.mean():.1%} in May. AUC {auc:.3f} in May, against {job.metrics['unseen_auc']:.3f} on rows of January to April")
+    return auc, table.num_rows, judged.num_rows
+
+
+def _watch(endpoint: Endpoint, job: Job, frame: pd.DataFrame, training: Path, may: Replayed, place: Path, keep: bool, say: Say) -> Watched:
+    def replay(flights: pd.DataFrame) -> Window:
+        found = _passed(endpoint, flights)
+        _once_all_is_there("capture", lambda: endpoint.captured(found.window).num_rows, lambda rows: rows >= found.rows, say)
+        return found.window
+
+    say("\n6. Watch May to December: has it drifted, do the answers suffer, is a training due")
+    watcher = spec(endpoint.name, training, _training(training), job.metrics["unseen_auc"])
+    monitors = endpoint.client.monitors
+    monitors.delete(watcher.monitor_name)  # that of an earlier demo
+    try:
+        return watch(endpoint, watcher, frame, may.window, replay, place, say)
+    finally:
+        if not keep:
+            monitors.delete(watcher.monitor_name)
 
 
 def _captured(endpoint: Endpoint, truth: dict[str, list[int]]) -> pa.Table:
@@ -209,7 +248,7 @@ def _once_all_is_there(what: str, look: Callable[[], T], done: Callable[[T], boo
 def _price(job: Job, served: Served, place: Path, say: Say) -> None:
     from mlport.demo.costs import table
 
-    say("\n6. What this costs, anywhere")
+    say("\n7. What this costs, anywhere")
     status = job.status()
     assert status.started is not None  # noqa: S101 - it has succeeded
     assert status.ended is not None  # noqa: S101
@@ -224,4 +263,4 @@ def _where(ml: Client, job: Job, place: Path, keep: bool, say: Say) -> None:
     say(f"   model           {job.outputs['model']}")
     say(f"   look around     mlport -p {ml.config.profile} ls")
     if keep:
-        say(f"   the endpoint is still up; stop it with: mlport -p {ml.config.profile} endpoints delete {NAME}")
+        say(f"   endpoint and monitor are still there; stop with: mlport -p {ml.config.profile} endpoints delete {NAME}")

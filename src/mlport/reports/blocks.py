@@ -47,11 +47,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One entry of a chart's legend: the number of its colour, and whether it is an area, a line or a dot with a number."""
+    """One entry of a chart's legend: the number of its colour, and whether it is an area, a line, a dot with a number, or a cell of a heat map."""
 
     colour: int
     name: str
-    form: Literal["area", "line", "dot"] = "area"
+    form: Literal["area", "line", "dot", "heat", "cross"] = "area"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,14 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading within a section."""
+
+    text: str
+    kind: ClassVar[str] = "heading"
+
+
+@dataclass(frozen=True, slots=True)
 class Points:
     """A list, with a heading if it has one."""
 
@@ -105,7 +113,7 @@ class Side:
     kind: ClassVar[str] = "side"
 
 
-Block = Table | Chart | Text | Points | Fold | Side
+Block = Table | Chart | Text | Heading | Points | Fold | Side
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,10 +120,10 @@ def _axis(svg: ET.Element, axis: Sequence[float], per_unit: float, zero: float, 
     for value in axis:
         x = zero + value * per_unit
         put(svg, "line", "grid", x1=x, x2=x, y1=4, y2=bottom)
-    _numbers(svg, [(zero + value * per_unit, tick_text(value, axis[1] - axis[0])) for value in axis], bottom + 16, width)
+    below(svg, [(zero + value * per_unit, tick_text(value, axis[1] - axis[0])) for value in axis], bottom + 16, width)
 
 
-def _numbers(svg: ET.Element, places: Sequence[tuple[float, str]], y: float, width: int) -> None:
+def below(svg: ET.Element, places: Sequence[tuple[float, str]], y: float, width: int) -> None:
     """Numbers below an axis: those at the edges inwards, and none that would touch the one before it."""
     free = -LETTER
     for x, text in places:
@@ -187,7 +187,7 @@ def _lines(title: str, text: str, curves: Sequence[Curve], marks: Sequence[Mark]
     within = [value for value in xs if value <= most * (1 + 1e-9)]
     for value in within:
         put(svg, "line", "grid", x1=at(value, 0)[0], x2=at(value, 0)[0], y1=bottom, y2=bottom + 4)
-    _numbers(svg, [(at(value, 0)[0], tick_text(value, xs[1] - xs[0])) for value in within], bottom + 18, width)
+    below(svg, [(at(value, 0)[0], tick_text(value, xs[1] - xs[0])) for value in within], bottom + 18, width)
     put(svg, "text", "tick end", across, x=right, y=height - 4)
     for number, curve in enumerate(curves):
         path = "L".join(f"{x:.2f} {y:.2f}" for x, y in (at(*point) for point in curve.points))

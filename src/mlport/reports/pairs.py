@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from xml.etree import ElementTree as ET
 
 from mlport.reports.blocks import Chart, Table
-from mlport.reports.svg import LETTER, canvas, number, put, shortened, ticks, written
+from mlport.reports.svg import LETTER, canvas, number, path, put, shortened, ticks, written
 
 TOP, HIGH, LEFT, RIGHT = 26.0, 120.0, 44.0, 8.0
 """Where a drawing of columns begins, how high its columns go, and what is left free beside them."""
@@ -53,14 +53,14 @@ def _columns(
     axis = _axis(shares)
     bottom = TOP + HIGH
     heights = [bottom - value / axis[-1] * HIGH for value in axis]
-    _path(svg, "grid", (f"M{LEFT:g} {number(y)}H{number(width - RIGHT)}" for y in heights))
+    path(svg, "grid", (f"M{LEFT:g} {number(y)}H{number(width - RIGHT)}" for y in heights))
     for value, y in zip(axis, heights, strict=True):
         put(svg, "text", "tick end", _percent(value, axis), x=LEFT - 6, y=y + 4)
     slot = (width - LEFT - RIGHT) / len(shares[0])
     for sample, each in enumerate(shares):
         left = LEFT + slot * (0.08 + 0.42 * sample)
         drawn = [(left + slot * place, share / axis[-1] * HIGH) for place, share in enumerate(each) if share]
-        _path(svg, f"area c{sample}", (f"M{number(x)} {bottom:g}v-{number(high)}h{number(slot * 0.42)}V{bottom:g}z" for x, high in drawn))
+        path(svg, f"area c{sample}", (f"M{number(x)} {bottom:g}v-{number(high)}h{number(slot * 0.42)}V{bottom:g}z" for x, high in drawn))
     free = 0.0
     for place, edge in enumerate(edges, start=1):
         x, half = LEFT + slot * place, len(edge) * LETTER / 2
@@ -86,20 +86,15 @@ def _bars(
     left = round(width * NAMES)
     across = width - left - 2 * LETTER
     places = [left + value / axis[-1] * across for value in axis]
-    _path(svg, "grid", (f"M{number(x)} {TOP - 4:g}V{bottom:g}" for x in places))
+    path(svg, "grid", (f"M{number(x)} {TOP - 4:g}V{bottom:g}" for x in places))
     for value, x in zip(axis, places, strict=True):
         put(svg, "text", "tick middle", _percent(value, axis), x=x, y=bottom + 16)
     for sample, each in enumerate(shares):
         drawn = [(TOP + ROW * place + 9 * sample, share / axis[-1] * across) for place, share in enumerate(each) if share]
-        _path(svg, f"area c{sample}", (f"M{number(left)} {y:g}h{number(long)}v9H{number(left)}z" for y, long in drawn))
+        path(svg, f"area c{sample}", (f"M{number(left)} {y:g}h{number(long)}v9H{number(left)}z" for y, long in drawn))
     for place, each_name in enumerate(names):
         put(svg, "text", "tick end", shortened(each_name, left - 6), x=left - 6, y=TOP + ROW * place + 13)
     return written(svg)
-
-
-def _path(svg: ET.Element, name: str, pieces: Iterable[str]) -> None:
-    """Many pieces as one element: a report has hundreds of these drawings."""
-    put(svg, "path", name).set("d", "".join(pieces) or "M0 0")
 
 
 def _legend(svg: ET.Element, samples: tuple[str, str], width: int) -> None:

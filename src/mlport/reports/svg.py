@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
 NARROW, WIDE = 340, 720
@@ -35,6 +36,13 @@ def put(parent: ET.Element, tag: str, name: str, text: str = "", **places: float
     """
     found = ET.SubElement(parent, tag, {"class": name, **{place: number(value) for place, value in places.items()}})
     found.text = text or None
+    return found
+
+
+def path(parent: ET.Element, name: str, pieces: Iterable[str]) -> ET.Element:
+    """Many pieces as one element: a report has hundreds of drawings."""
+    found = put(parent, "path", name)
+    found.set("d", "".join(pieces) or "M0 0")
     return found
 
 

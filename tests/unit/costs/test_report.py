@@ -6,10 +6,10 @@ import itertools
 import math
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from aids.pages import Element, Strict
 
 from mlport import costs
 from mlport.cli import specfile
@@ -25,56 +25,7 @@ from mlport.reports.svg import LETTER, NARROW, WIDE
 
 ROOT = Path(__file__).parents[3]
 FIVE = ["local", "vertex", "azureml", "databricks", "sagemaker"]
-VOID = {"meta", "link", "br", "hr", "img", "input"}
 LOADING = {"src", "srcset", "href", "data", "poster", "action", "formaction", "background", "xlink:href"}
-
-
-class Element:
-    def __init__(self, tag: str, attributes: dict[str, str], parent: Element | None) -> None:
-        self.tag, self.attributes, self.parent = tag, attributes, parent
-        self.children: list[Element | str] = []
-
-    @property
-    def text(self) -> str:
-        return "".join(each if isinstance(each, str) else each.text for each in self.children)
-
-    def all(self, tag: str) -> list[Element]:
-        inner = [each for each in self.children if isinstance(each, Element)]
-        return [each for child in inner for each in ([child] if child.tag == tag else []) + child.all(tag)]
-
-    def one(self, tag: str) -> Element:
-        (found,) = self.all(tag)
-        return found
-
-
-class Strict(HTMLParser):
-    """A tree; every element must be closed by its own end tag."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.root = self.at = Element("", {}, None)
-        self.feed(text)
-        self.close()
-        assert self.at is self.root, f"<{self.at.tag}> is never closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"<{tag}> says something twice: {names}"
-        found = Element(tag, {name: value or "" for name, value in attrs}, self.at)
-        self.at.children.append(found)
-        if tag not in VOID:
-            self.at = found
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        raise AssertionError(f"<{tag}/> is closed by no end tag")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.at.tag == tag, f"</{tag}> closes <{self.at.tag}>"
-        assert self.at.parent is not None
-        self.at = self.at.parent
-
-    def handle_data(self, data: str) -> None:
-        self.at.children.append(data)
 
 
 @pytest.fixture(scope="module")
