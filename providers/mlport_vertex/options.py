@@ -76,6 +76,10 @@ class VertexEndpointOptions(Spec):
     """Where it tells that it is ready; `/health` if not set."""
 
 
+class VertexMonitorOptions(Spec):
+    """Of a monitor that Vertex AI measures: there are none."""
+
+
 def options_of(kind: type[Options], options: Mapping[str, Mapping[str, Any]]) -> Options:
     """Those of this provider, with defaults. Raises SpecError that names the field and the nearest valid one."""
     try:

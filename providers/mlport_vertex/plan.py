@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlport.errors import UnsupportedError
+from mlport.monitoring.specs import MonitorSpec
 from mlport.specs import BatchSpec, DeploymentSpec, EndpointSpec, JobSpec, ModelSpec, ScheduleSpec, Spec, SweepSpec
 from mlport.spi import Facts, Plan, Request
 from mlport_vertex.config import VertexConfig
@@ -19,7 +20,7 @@ def plan(config: VertexConfig, spec: Spec, facts: Facts) -> Plan:
 
     Raises:
         SpecError: a machine that there is none of, labels, addresses or options that Vertex AI does not take.
-        UnsupportedError: a sweep that its tuner cannot do as it is asked for; names each field.
+        UnsupportedError: a sweep that its tuner, or a monitor that its monitoring, cannot do as it is asked for; names each field.
     """
     planner = next((planner for kind, planner in _PLANNERS.items() if isinstance(spec, kind)), None)
     if planner is None:
@@ -58,6 +59,12 @@ def _sweep(config: VertexConfig, spec: SweepSpec, facts: Facts) -> Planned:
     return sweep_plan(config, spec, facts)
 
 
+def _monitor(config: VertexConfig, spec: MonitorSpec, facts: Facts) -> Planned:
+    from mlport_vertex.monitoring.monitor_request import monitor_plan
+
+    return monitor_plan(config, spec, facts)
+
+
 def _schedule(config: VertexConfig, spec: ScheduleSpec, facts: Facts) -> Planned:
     """What is stored for the agent, and what it would start; inputs are those of each firing, and not known yet."""
     work = spec.work
@@ -74,4 +81,5 @@ _PLANNERS: Mapping[type[Spec], Planner] = {
     EndpointSpec: _endpoint,
     DeploymentSpec: _deployment,
     ScheduleSpec: _schedule,
+    MonitorSpec: _monitor,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -21,12 +21,15 @@ from mlport.errors import (
     NotFoundError,
 )
 from mlport.spi import ABSENT, Json, OperationStatus, State, StateStore, Versioned
+from mlport_vertex.config import VertexConfig
 from mlport_vertex.google.api import VertexApi
 from mlport_vertex.google.errors import Refusal
 from mlport_vertex.labels import TOKEN_LABEL
 from mlport_vertex.serving.build_calls import BUILD, Builds
 
 FOLDER = "vertex/operations"
+FILES = "objects.delete"
+"""A step that removes what lies below an address in Cloud Storage."""
 LOOKED_FOR = 60.0
 """Seconds for which a call that got no answer is looked for before it is made again; how long lists lag is not documented."""
 
@@ -93,6 +96,10 @@ class Sagas:
             "endpoints.patch": self._silenced,
             "endpoints.delete": self._deleted,
             "models.delete": self._deleted,
+            "modelMonitors.create": self._watched,
+            "schedules.create": self._scheduled,
+            "modelMonitors.delete": self._deleted,
+            FILES: self._cleared,
         }
 
     # ---------------------------------------------------------------- notes
@@ -101,6 +108,15 @@ class Sagas:
         """The note of a token."""
         found = self._state.get(_key(token))
         return Note.decoded(found.value) if found else None
+
+    def of(self, kind: str, target: str) -> Iterator[Note]:
+        """The notes of one kind of one thing."""
+        notes = (Note.decoded(found.value) for _, found in self._state.list(f"{FOLDER}/"))
+        return (note for note in notes if (note.kind, note.target) == (kind, target))
+
+    def forget(self, token: str) -> None:
+        """Remove the note of a token, so that it can begin anew."""
+        self._state.delete(_key(token))
 
     def begin(self, note: Note) -> Note:
         """Note it and make the first call, unless that was done before.
@@ -199,10 +215,11 @@ class Sagas:
 
     def _is_coming(self, note: Note, step: Step) -> bool:
         """Whether what is said to exist could not be seen yet: somebody is making it, it may be we, and it may be there by now."""
-        if step.call != "endpoints.create" or self._clock() - step.sent >= LOOKED_FOR:
+        kind = step.call.partition(".")[0]
+        if step.call not in ("endpoints.create", "modelMonitors.create") or self._clock() - step.sent >= LOOKED_FOR:
             return False
-        found = self._look("endpoints.get", f"{step.resource}/endpoints/{note.target}")
-        return found is None or found.get("labels", {}).get(TOKEN_LABEL) == note.token
+        found = self._look(f"{kind}.get", f"{step.resource}/{kind}/{note.target}")
+        return found is None or self._goals[step.call](note, step) is not None
 
     def _without_operation(self, note: Note, step: Step) -> Note:
         """It was never sent, got no answer, or its operation is forgotten."""
@@ -242,6 +259,9 @@ class Sagas:
     def _call(self, note: Note, step: Step) -> Json:
         if step.call == BUILD:
             return {"name": self._builds.find(note.token) or self._builds.begin(step.body)}
+        if step.call == FILES:
+            self._api.objects.delete_below(step.resource)
+            return {}
         try:
             return self._api.call(step.call, name=step.resource, body=step.body or None, **step.query)
         except (ConflictError, NotFoundError):
@@ -264,7 +284,14 @@ class Sagas:
         undo = [Step("endpoints.delete", f"{step.resource}/endpoints/{note.target}") for step in made if step.call == "endpoints.create"]
         copies = [step for step in made if step.call == "models.upload" and note.kind != "model"]
         undo += [Step("models.delete", f"{step.resource}/models/{step.body['modelId']}") for step in copies]
+        undo += self._unwatched(note) if note.kind == "monitor" else []
         return replace(note, steps=tuple(undo), at=0, undone=reason) if undo else replace(note, failed=reason)
+
+    def _unwatched(self, note: Note) -> list[Step]:
+        """What removes a monitor that could not be made whole, and its reference."""
+        parent = note.steps[0].resource
+        made = [Step("modelMonitors.delete", f"{parent}/modelMonitors/{note.target}", query={"force": True})] if note.at else []
+        return [*made, Step(FILES, folder_of(self._api.config, note.token))]
 
     def _is_busy(self, step: Step) -> bool:
         """Whether another mutation of the same endpoint is under way: docs/spi/vertex.md, (e)."""
@@ -301,9 +328,20 @@ class Sagas:
 
     def _deleted(self, note: Note, step: Step) -> str | None:
         """A copy of a model that another endpoint uses stays."""
-        call = "models.get" if step.call == "models.delete" else "endpoints.get"
+        call = step.call.replace(".delete", ".get")
         found = self._look(call, step.resource)
         return note.target if found is None or (call == "models.get" and found.get("deployedModels")) else None
+
+    def _watched(self, note: Note, step: Step) -> str | None:
+        found = self._look("modelMonitors.get", f"{step.resource}/modelMonitors/{note.target}")
+        return note.target if found and token_of(self._api.config, found) == note.token else None
+
+    def _scheduled(self, note: Note, step: Step) -> str | None:
+        listed = self._api.call("schedules.list", parent=step.resource, filter=f'display_name="{step.body["displayName"]}"')
+        return note.target if listed.get("schedules") else None
+
+    def _cleared(self, note: Note, step: Step) -> str | None:
+        return None if any(self._api.objects.list(step.resource)) else note.target
 
     def _ids(self, step: Step) -> set[str]:
         found = self._look("endpoints.get", step.resource) or {}
@@ -350,9 +388,21 @@ def _result(step: Step, response: Json) -> str:
     return str(response.get("modelVersionId", "")) if step.call == "models.upload" and "modelId" not in step.query else ""
 
 
+def folder_of(config: VertexConfig, token: str) -> str:
+    """Where what is made for a monitor lies."""
+    return f"{config.staging}/monitors/{token}"
+
+
+def token_of(config: VertexConfig, monitor: Json) -> str | None:
+    """The token of a monitor that mlport made in this staging folder, None of any other."""
+    written, base = str(monitor.get("outputSpec", {}).get("gcsBaseDirectory", {}).get("outputUriPrefix", "")), folder_of(config, "")
+    token = written.removeprefix(base).rstrip("/")
+    return token if written.startswith(base) and token and "/" not in token else None
+
+
 def _has_own_id(note: Note, step: Step) -> bool:
-    """Whether sending it again collides rather than makes a second one: versions and builds are numbered by Google."""
-    return step.call != BUILD and (step.call != "models.upload" or note.kind != "model")
+    """Whether sending it again collides rather than makes a second one: versions, builds and schedules are numbered by Google."""
+    return step.call not in (BUILD, "schedules.create") and (step.call != "models.upload" or note.kind != "model")
 
 
 def _other_way(step: Step, model: str) -> Json:

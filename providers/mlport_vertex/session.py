@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlport_vertex.endpoints import VertexEndpoints
     from mlport_vertex.jobs import VertexJobs
     from mlport_vertex.models import VertexModels
+    from mlport_vertex.monitors import VertexMonitors
     from mlport_vertex.operations import VertexOperations
     from mlport_vertex.schedules import VertexSchedules
     from mlport_vertex.sweeps import VertexSweeps
@@ -71,6 +72,12 @@ class VertexSession:
         from mlport_vertex.schedules import VertexSchedules
 
         return VertexSchedules(self.api, self.state)
+
+    @cached_property
+    def monitors(self) -> VertexMonitors:
+        from mlport_vertex.monitors import VertexMonitors
+
+        return VertexMonitors(self.api, self.state)
 
     @cached_property
     def operations(self) -> VertexOperations:
@@ -138,7 +145,17 @@ class VertexSession:
 
     def close(self) -> None:
         """Hang up. What is asked for afterwards opens anew."""
-        for role in ("schedules", "operations", "endpoints", "models", "sweeps", "jobs", "state", "api"):  # each stands on those after it
+        for role in (
+            "schedules",
+            "monitors",
+            "operations",
+            "endpoints",
+            "models",
+            "sweeps",
+            "jobs",
+            "state",
+            "api",
+        ):  # each stands on those after it
             opened = self.__dict__.pop(role, None)
             if opened is not None and hasattr(opened, "close"):
                 opened.close()

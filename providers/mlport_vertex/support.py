@@ -47,7 +47,10 @@ def _others() -> dict[C, Support]:
             "a custom job that streams the files through the model: Vertex AI's own reads no Parquet and keeps no columns; "
             "options.vertex.batch = 'native' asks for that one"
         ),
-        C.MONITOR: not_yet("Vertex AI's Model Monitoring comes with monitors"),
+        C.MONITOR: native(
+            "captured windows compared by mlport; with measured_by = 'provider' Model Monitoring v2, a preview: Jensen-Shannon divergence and "
+            "L-infinity of the served version's requests"
+        ),
         C.STATE_SHARED: composed("objects in Cloud Storage, changed by compare-and-swap on their generation"),
     }
 

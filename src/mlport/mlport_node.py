@@ -87,6 +87,8 @@ class Node:
             with open(os.path.join(place, "result.json"), encoding="utf-8") as stream:
                 result: Json = json.load(stream)
         except (OSError, ValueError) as error:
+            if self.stopped:  # a SIGTERM that came before the runner could heed it
+                return {"state": "CANCELLED", "cause": "cancelled", "reason": "stopped by SIGTERM before the program began"}
             return {"state": "FAILED", "cause": "out of memory", "reason": f"the runner was killed (out of memory?): {error}"}
         return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -53,7 +54,7 @@ class VertexApi:
     def _over_rest(self, rpc: Rpc, method: str, resource: str, body: Json | None, query: Json, timeout: float) -> Json:
         return self.connection.send(
             rpc.verb,
-            f"https://{self.config.host}/v1/{quote(resource, safe='/@-')}{rpc.suffix}",
+            f"https://{self.config.host}/{_version(rpc, resource)}/{quote(resource, safe='/@-')}{rpc.suffix}",
             operation=method,
             body=(body or {}) if rpc.body else None,
             query={key: _text(value) for key, value in query.items()},
@@ -79,6 +80,11 @@ class VertexApi:
         self.connection.close()
 
 
+def _version(rpc: Rpc, resource: str) -> str:
+    """Operations are asked after in the version that knows the resource that they are of."""
+    return "v1beta1" if rpc.service == "Operations" and "/modelMonitors/" in resource else rpc.version
+
+
 def _text(value: Any) -> str | list[str]:
     """A query argument as HTTP has it."""
     if isinstance(value, list | tuple):
@@ -99,7 +105,7 @@ class Grpc:
         from google.api_core.exceptions import from_grpc_error
         from google.protobuf import json_format
 
-        stub, request_type = self._stub(rpc)
+        stub, request_type = self._stub(rpc, _version(rpc, resource))
         request = json_format.ParseDict(_fields(rpc, resource, body, query), request_type())
         routing = ("x-goog-request-params", urlencode({rpc.field: resource}))
         try:
@@ -112,14 +118,12 @@ class Grpc:
         plain: Json = json_format.MessageToDict(answer)
         return plain
 
-    def _stub(self, rpc: Rpc) -> tuple[Callable[..., Any], Any]:
+    def _stub(self, rpc: Rpc, version: str) -> tuple[Callable[..., Any], Any]:
         """The method's callable, which answers with a protobuf message, and the class of its request."""
         if rpc.service == "Operations":
-            return self._operations_stub(rpc)
-        from google.cloud.aiplatform_v1 import types
-
-        request = getattr(types, f"{rpc.name}Request")
-        stub = getattr(self._transport(rpc.service), _snake(rpc.name))
+            return self._operations_stub(rpc, version)
+        request = getattr(_types(version), f"{rpc.name}Request")
+        stub = getattr(self._transport(rpc.service, version), _snake(rpc.name))
 
         def call(message: Any, **options: Any) -> Any:
             answer = stub(message, **options)
@@ -127,18 +131,17 @@ class Grpc:
 
         return call, type(request.pb(request()))
 
-    def _transport(self, service: str) -> Any:
-        if service not in self._transports:
-            from importlib import import_module
+    def _transport(self, service: str, version: str) -> Any:
+        known = f"{version}.{service}"
+        if known not in self._transports:
+            module = import_module(f"google.cloud.aiplatform_{version}.services.{_snake(service)}.transports.grpc")
+            self._transports[known] = getattr(module, f"{service}GrpcTransport")(channel=self._connection.channel)
+        return self._transports[known]
 
-            module = import_module(f"google.cloud.aiplatform_v1.services.{_snake(service)}.transports.grpc")
-            self._transports[service] = getattr(module, f"{service}GrpcTransport")(channel=self._connection.channel)
-        return self._transports[service]
-
-    def _operations_stub(self, rpc: Rpc) -> tuple[Callable[..., Any], Any]:
-        import google.cloud.aiplatform_v1.types  # noqa: F401 - what an operation's Any holds must be known to be read
+    def _operations_stub(self, rpc: Rpc, version: str) -> tuple[Callable[..., Any], Any]:
         from google.longrunning import operations_pb2
 
+        _types(version)  # what an operation's Any holds must be known to be read
         answers = {"GetOperation": operations_pb2.Operation, "ListOperations": operations_pb2.ListOperationsResponse}
         request = getattr(operations_pb2, f"{rpc.name}Request")
         stub = self._connection.channel.unary_unary(
@@ -147,6 +150,11 @@ class Grpc:
             response_deserializer=answers[rpc.name].FromString,
         )
         return stub, request
+
+
+def _types(version: str) -> Any:
+    """The messages of a version of the API."""
+    return import_module(f"google.cloud.aiplatform_{version}.types")
 
 
 def _fields(rpc: Rpc, resource: str, body: Json | None, query: Json) -> Json:

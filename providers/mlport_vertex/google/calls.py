@@ -11,7 +11,7 @@ class Rpc:
     """One method. Over HTTP its path is the resource's name and `suffix`; over gRPC that name goes to the request's `field`.
 
     `body` is the field of the request that the body is, `*` if it is the whole, empty if there is none. `repeatable`:
-    made twice, it does what it does once.
+    made twice, it does what it does once. `version` is the API's: v1beta1 for what v1 does not have.
     """
 
     service: str
@@ -21,6 +21,7 @@ class Rpc:
     body: str = ""
     field: str = "name"
     repeatable: bool = False
+    version: str = "v1"
 
 
 def _kind(service: str, plural: str, noun: str) -> dict[str, Rpc]:
@@ -31,6 +32,17 @@ def _kind(service: str, plural: str, noun: str) -> dict[str, Rpc]:
         f"{plural}.list": Rpc(service, f"List{noun}s", "GET", f"/{plural}", field="parent", repeatable=True),
         f"{plural}.cancel": Rpc(service, f"Cancel{noun}", "POST", ":cancel", "*", repeatable=True),
         f"{plural}.delete": Rpc(service, f"Delete{noun}", "DELETE", repeatable=True),
+    }
+
+
+def _beta(service: str, collection: str, noun: str, body: str) -> dict[str, Rpc]:
+    """What kinds of resources have that v1beta1 alone can make."""
+    plural, version = collection.rpartition(".")[2], "v1beta1"
+    return {
+        f"{collection}.create": Rpc(service, f"Create{noun}", "POST", f"/{plural}", body, "parent", version=version),
+        f"{collection}.get": Rpc(service, f"Get{noun}", "GET", repeatable=True, version=version),
+        f"{collection}.list": Rpc(service, f"List{noun}s", "GET", f"/{plural}", field="parent", repeatable=True, version=version),
+        f"{collection}.delete": Rpc(service, f"Delete{noun}", "DELETE", repeatable=True, version=version),
     }
 
 
@@ -55,6 +67,19 @@ CALLS: Mapping[str, Rpc] = {
     "endpoints.mutateDeployedModel": Rpc("EndpointService", "MutateDeployedModel", "POST", ":mutateDeployedModel", "*", "endpoint"),
     "endpoints.delete": Rpc("EndpointService", "DeleteEndpoint", "DELETE", repeatable=True),
     "endpoints.predict": Rpc("PredictionService", "Predict", "POST", ":predict", "*", "endpoint", repeatable=True),
+    **_beta("ModelMonitoringService", "modelMonitors", "ModelMonitor", "modelMonitor"),
+    **_beta("ModelMonitoringService", "modelMonitors.modelMonitoringJobs", "ModelMonitoringJob", "modelMonitoringJob"),
+    "modelMonitors.searchModelMonitoringStats": Rpc(
+        "ModelMonitoringService",
+        "SearchModelMonitoringStats",
+        "POST",
+        ":searchModelMonitoringStats",
+        "*",
+        "model_monitor",
+        repeatable=True,
+        version="v1beta1",
+    ),
+    **_beta("ScheduleService", "schedules", "Schedule", "schedule"),
     "operations.get": Rpc("Operations", "GetOperation", "GET", repeatable=True),
     "operations.list": Rpc("Operations", "ListOperations", "GET", "/operations", repeatable=True),
 }

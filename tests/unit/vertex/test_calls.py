@@ -15,9 +15,11 @@ PARENT = "projects/p/locations/l"
 
 @pytest.mark.parametrize("name", CALLS)
 def test_each_call_is_one_of_googles(name: str) -> None:
-    rpc, plural = CALLS[name], name.partition(".")[0]
-    resource = PARENT if rpc.field == "parent" else PARENT if name == "operations.list" else f"{PARENT}/{plural}/1"
-    found = document("aiplatform.v1").match(rpc.verb, f"v1/{resource}{rpc.suffix}")
+    rpc, kinds = CALLS[name], name.split(".")[:-1]
+    if rpc.field == "parent" or name == "operations.list":
+        kinds = kinds[:-1]
+    resource = "/".join([PARENT, *(f"{kind}/1" for kind in kinds)])
+    found = document(f"aiplatform.{rpc.version}").match(rpc.verb, f"{rpc.version}/{resource}{rpc.suffix}")
     assert found is not None
     assert found[0].id == f"aiplatform.projects.locations.{name}"
     assert bool(rpc.body) == bool(found[0].request)

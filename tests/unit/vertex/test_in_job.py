@@ -8,6 +8,7 @@ import io
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -74,6 +75,18 @@ def test_a_node_alone_is_the_first_of_one() -> None:
     assert node_of(None)["count"] == node_of("")["count"] == 1
     assert base_name("https://x/y/rows.csv?a=b", "rows") == "rows.csv"
     assert base_name("", "rows") == "rows"
+
+
+def test_a_node_that_is_stopped_before_its_program_began_has_not_failed(tmp_path: Path) -> None:
+    """A preemption that comes so early uses no retry: the container is started again."""
+
+    class Quiet(mlport_node.Node):
+        def logged(self, *, final: bool) -> None: ...
+
+    work = {"name": "n", "entrypoint": ["python", "-c", ""], "inputs": {}, "outputs": {}}
+    node = Quiet(work, str(tmp_path), None, "run", "job", {"rank": 0, "count": 1}, [])
+    node.stop(signal.SIGTERM, None)
+    assert node.attempt(1)["state"] == "CANCELLED"
 
 
 @pytest.fixture(scope="module")

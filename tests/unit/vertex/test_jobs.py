@@ -200,13 +200,14 @@ if not seen.exists():
     time.sleep(600)
 print("went on")
 """
-    set_faults(emulator, {"match": "POST *customJobs", "effect": "preempt", "seconds": 2})
+    early_and_late = [{"match": "POST *customJobs", "effect": "preempt", "seconds": seconds} for seconds in (2, 12)]
+    set_faults(emulator, *early_and_late)  # on a busy machine the first comes before the program has begun
     try:
         job = run(program, compute={"spot": True})
         status = ended(session, job)
     finally:
         set_faults(emulator)
-    assert (status.state, status.attempt) == (State.SUCCEEDED, 2), (status, lines(session, job))
+    assert (status.state, status.attempt in (2, 3)) == (State.SUCCEEDED, True), (status, lines(session, job))
     assert lines(session, job)[-1] == "went on"
 
 

@@ -104,7 +104,9 @@ class Api:
 
 def _published(path: str) -> str:
     """The path as the description has it. Google's REST clients ask after operations under /ui/, which it does not name."""
-    return "v1/" + path.removeprefix("/ui/") if path.startswith("/ui/projects/") else path.lstrip("/")
+    if not path.startswith("/ui/projects/"):
+        return path.lstrip("/")
+    return f"{'v1beta1' if '/modelMonitors/' in path else 'v1'}/{path.removeprefix('/ui/')}"
 
 
 def _root(method: Method) -> str:

@@ -18,8 +18,14 @@ from urllib.parse import unquote
 
 Json = dict[str, Any]
 
-OPTIONAL = {("LogEntry", "logName"), ("LogEntry", "resource"), ("MonitoredResource", "labels")}
-"""Said to be required, and left out all the same: what WriteLogEntriesRequest says for all its entries, and an empty map."""
+OPTIONAL = {
+    ("LogEntry", "logName"),
+    ("LogEntry", "resource"),
+    ("MonitoredResource", "labels"),
+    ("GoogleCloudAiplatformV1beta1ExplanationSpec", "parameters"),
+}
+"""Said to be required, and left out all the same: what WriteLogEntriesRequest says for all its entries, an empty map, and the empty
+explanation_spec that the SDK's ModelMonitor.create_schedule sends where there is none."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SNAKE = re.compile(r"_([a-z0-9])")
 _PLACE = re.compile(r"\{(\+?)(\w+)\}")

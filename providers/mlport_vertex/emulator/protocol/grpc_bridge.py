@@ -56,6 +56,7 @@ SERVICES: Mapping[str, Service] = dict(
             ("pipeline_service", "PipelineService"),
         )
     ]
+    + [_aiplatform("v1beta1", "model_monitoring_service", "ModelMonitoringService")]
     + [
         (
             "google.logging.v2.LoggingServiceV2",
@@ -124,7 +125,8 @@ class Bridge(grpc.GenericRpcHandler):  # type: ignore[misc]
     def _serve(self, method: _Method, request: Any, context: Any, *, beta: bool) -> Any:
         headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
         call = method.call(request, headers)
-        if getattr(request, "name", None) in self._beta:
+        name = str(getattr(request, "name", ""))
+        if name in self._beta or "/modelMonitors/" in name:
             call = replace(call, path=call.path.replace("/v1/", "/v1beta1/", 1))
         try:
             reply = self._answer(call)

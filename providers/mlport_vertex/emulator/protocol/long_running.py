@@ -29,6 +29,8 @@ KIND, PENDING = "operations", "pending"
 WORKERS = 4  # operations that are worked on at once by the chore
 LONG_WORKERS = 4  # batches that are, so that no deployment waits for their end
 TYPES = "type.googleapis.com/google.cloud.aiplatform.v1."
+BETA_TYPES = "type.googleapis.com/google.cloud.aiplatform.v1beta1."
+SCHEMAS = {TYPES: ("aiplatform.v1", "GoogleCloudAiplatformV1"), BETA_TYPES: ("aiplatform.v1beta1", "GoogleCloudAiplatformV1beta1")}
 EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 INTERNAL = ApiError("INTERNAL", "INTERNAL")
 
@@ -71,7 +73,7 @@ class LongRunning:
     def begin(self, resource: str, metadata_type: str, kind: str, args: Json) -> Json:
         """A new operation under a resource, as the call that begins it answers. `metadata_type` is such as UploadModelOperationMetadata."""
         name, began = f"{_home(resource)}/operations/{new_id(self._place)}", now()
-        metadata = {"@type": TYPES + metadata_type, "genericMetadata": {"createTime": began, "updateTime": began}}
+        metadata = {"@type": _type(metadata_type), "genericMetadata": {"createTime": began, "updateTime": began}}
         operation: Json = {"name": name, "metadata": metadata}
         _check(operation)
         with self._place.documents.together():
@@ -199,23 +201,29 @@ class LongRunning:
 
 def _home(resource: str) -> str:
     """What an operation's name begins with: its resource, or the location where the API has no operations under such resources."""
-    collection = resource.split("/")[4]
-    has_own = f"aiplatform.projects.locations.{collection}.operations.get" in document("aiplatform.v1").methods
-    return resource if has_own else "/".join(resource.split("/")[:4])
+    parts = resource.split("/")
+    method = f"aiplatform.projects.locations.{parts[4]}.operations.get"
+    has_own = any(method in document(name).methods for name, _ in SCHEMAS.values())
+    return "/".join(parts[:6] if has_own else parts[:4])
+
+
+def _type(message: str) -> str:
+    """The whole name of an aiplatform type: that of v1, unless only v1beta1 has it."""
+    name, prefix = SCHEMAS[TYPES]
+    return (TYPES if prefix + message in document(name).schemas else BETA_TYPES) + message
 
 
 def typed(message: str, value: Json) -> Json:
     """A response of an aiplatform type, such as UploadModelResponse, in the form of google.protobuf.Any."""
-    return {"@type": TYPES + message, **value}
+    return {"@type": _type(message), **value}
 
 
 def shown(operation: Json, request: Request) -> Json:
     """The operation in the API version that was asked: its types are those of the caller's protos."""
     if not request.call.path.startswith("/v1beta1/"):
         return operation
-    beta = TYPES.replace(".v1.", ".v1beta1.")
     told: Json = {
-        part: {**operation[part], "@type": operation[part]["@type"].replace(TYPES, beta)}
+        part: {**operation[part], "@type": operation[part]["@type"].replace(TYPES, BETA_TYPES)}
         for part in ("metadata", "response")
         if part in operation
     }
@@ -226,7 +234,9 @@ def _check(operation: Json) -> None:
     """Hold what is inside an operation to its published type; the methods' own check sees an object only."""
     for part in ("metadata", "response"):
         value = operation.get(part)
-        if value and value["@type"].startswith(TYPES):
-            schema = "GoogleCloudAiplatformV1" + value["@type"].removeprefix(TYPES)
-            if problems := document("aiplatform.v1").message(schema, value):
+        types = next((each for each in SCHEMAS if value and value["@type"].startswith(each)), None)
+        if value and types:
+            name, prefix = SCHEMAS[types]
+            schema = prefix + value["@type"].removeprefix(types)
+            if problems := document(name).message(schema, value):
                 raise ValueError(f"an operation's {part} does not fit {schema}: {problems}")

@@ -25,6 +25,7 @@ View = Callable[[Json], Json]
 
 DEFAULT_PAGE = 100  # what schedules.list documents; the other lists do not say
 LARGEST_PAGE = 1000  # a guess
+SCHEDULED = ("create_pipeline_job_request", "create_notebook_execution_job_request", "create_model_monitoring_job_request")
 _MIX = 0x9E3779B97F4A7C15  # odd, so that multiplying by it modulo a power of two meets no number twice
 
 
@@ -252,8 +253,12 @@ def _after(request: Request) -> list[Any] | None:
 
 @cache
 def _filterable(described: str) -> frozenset[str]:
-    """The fields that a method's description of its filter lists; none if it lists none."""
-    return frozenset(re.findall(r"\* `(\w+)`", described))
+    """The fields that a method's description of its filter lists; none if it lists none.
+
+    Where `request` is one of them, a field is named by the request's own name, as in the description's example.
+    """
+    found = re.findall(r"\* `(\w+)`", described)
+    return frozenset([*found, *SCHEDULED] if "request" in found else found)
 
 
 def _holds(request: Request, body: Json) -> Holds:

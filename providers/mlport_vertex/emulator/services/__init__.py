@@ -17,6 +17,7 @@ from mlport_vertex.emulator.services import (
     logs,
     metrics,
     models,
+    monitors,
     operations,
     predictions,
     projects,
@@ -32,7 +33,7 @@ AIPLATFORM = r"([a-z0-9-]+-)?aiplatform\.googleapis\.com|[a-z0-9-]+\.[a-z0-9-]+\
 
 def services(place: Place) -> Sequence[Service]:
     """All of them, in the order in which a path on the direct address is offered to them."""
-    rooms = (custom_jobs, tuning, training_pipelines, batch, models, endpoints, predictions, operations, schedules)
+    rooms = (custom_jobs, tuning, training_pipelines, batch, models, endpoints, predictions, operations, monitors, schedules)
     aiplatform = {name: handler for room in rooms for name, handler in room.handlers(place).items()}
     return (
         RestService(AIPLATFORM, ("aiplatform.v1", "aiplatform.v1beta1"), aiplatform),

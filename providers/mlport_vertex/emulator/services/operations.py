@@ -24,7 +24,8 @@ def handlers(place: Place) -> Mapping[str, Handler]:
     verbs = {"get": _get, "list": _list, "cancel": _cancel, "delete": _delete, "wait": _wait}
     return {
         method: partial(verbs[verb], place)
-        for method in document("aiplatform.v1").methods
+        for version in ("v1", "v1beta1")
+        for method in document(f"aiplatform.{version}").methods
         if method.startswith("aiplatform.projects.locations.") and ".operations." in method and (verb := method.rpartition(".")[2]) in verbs
     }
 

@@ -1,0 +1,1 @@
+"""Vertex AI's model monitors: their requests, the reference they are given, and what they found."""
