@@ -94,14 +94,21 @@ class Ranking:
     def areas(self, drawn: NDArray[np.int64] | None = None) -> tuple[float, float]:
         """Average precision and ROC AUC of the rows `drawn` (all by default); NaN where they hold one class only."""
         cells = np.bincount(self.cell if drawn is None else self.cell[drawn], minlength=2 * self.groups).reshape(-1, 2).astype(float)
-        negatives, positives = cells[:, 0], cells[:, 1]
-        hits, misses = np.cumsum(positives), np.cumsum(negatives)
-        if hits[-1] == 0 or misses[-1] == 0:
-            return (np.nan, np.nan)
-        seen = hits + misses
-        average = np.sum(positives * np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)) / hits[-1]
-        above = np.sum(negatives * (hits - positives / 2))  # each negative is beaten by the positives before it, and half by its equals
-        return float(average), float(above / (hits[-1] * misses[-1]))
+        return areas(cells[:, 1], cells[:, 0])
+
+
+def areas(positives: Floats, negatives: Floats) -> tuple[float, float]:
+    """Average precision and ROC AUC of groups of equal scores, the highest first, that hold so many (or such shares of) rows of each class.
+
+    NaN where one class has none.
+    """
+    hits, misses = np.cumsum(positives), np.cumsum(negatives)
+    if hits[-1] <= 0 or misses[-1] <= 0:
+        return (np.nan, np.nan)
+    seen = hits + misses
+    average = np.sum(positives * np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)) / hits[-1]
+    above = np.sum(negatives * (hits - positives / 2))  # each negative is beaten by the positives before it, and half by its equals
+    return float(average), float(above / (hits[-1] * misses[-1]))
 
 
 def ranked_measures(

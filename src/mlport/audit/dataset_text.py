@@ -10,10 +10,13 @@ from mlport.audit.records import Finding, count, figure, grid, percent
 
 if TYPE_CHECKING:
     from mlport.audit.datasets import Column, DatasetAudit
+    from mlport.audit.nearly import Near
 
 FEW = 30
 MISSING = 0.5
 SHOWN = 10
+GROUPED = 0.05
+"""With more near duplicates than this share, rows come in groups."""
 TRUSTED = 0.9
 """The accuracy from which a model's doubts say more of the label than of the model."""
 
@@ -25,6 +28,8 @@ def findings_of(found: DatasetAudit) -> Iterator[Finding]:
             yield from _column(column)
     yield from _classes(found)
     yield from _duplicates(found)
+    for each in found.near_duplicates:
+        yield from _near(each, found.train)
     yield from _leakage(found)
     yield from _labels(found)
 
@@ -76,6 +81,29 @@ def _duplicates(found: DatasetAudit) -> Iterator[Finding]:
         severity = "warning" if made.share >= 0.001 else "note"
         text = f"{count(made.extra, 'row')} ({percent(made.share)}) repeat another, label included"
         yield Finding("duplicates", severity, text, evidence={"groups": made.groups, "examples": made.examples})  # type: ignore[arg-type]
+
+
+def _near(made: Near, train: str) -> Iterator[Finding]:
+    what = "rows" if made.of == "features" else f"texts in {made.of!r}"
+    share = made.rows / max(made.looked_at, 1)
+    evidence = {"rows": made.rows, "looked_at": made.looked_at, "examples": [vars(each) for each in made.examples]}
+    if made.rows:
+        text = f"{made.rows:,} of {made.looked_at:,} {what} looked at ({percent(share)}) are nearly another{_such_as(made)}"
+        if share > GROUPED:
+            text += ": rows come in groups (of one time, place or person?), which a split should not part"
+        yield Finding("near duplicates", "warning" if 0.001 <= share <= GROUPED else "note", text, made.of, evidence)
+    for each in made.shared:
+        if each.rows:
+            text = f"{count(each.rows, 'row')} of {each.split} ({percent(each.share)}) are nearly a row of {train}, by {made.of}"
+            grouped = f"; so are {percent(each.usual)} of {train} among themselves" if each.share <= each.usual else ""
+            seen = {"rows": each.rows, "examples": each.examples, "usual": each.usual}
+            yield Finding("leakage", "note" if grouped else "warning", text + grouped, each.split, seen)
+
+
+def _such_as(made: Near) -> str:
+    first = made.examples[0]
+    how = "of the usual distance" if made.of == "features" else "of their pieces in common"
+    return f", such as {first.row} and {first.other} ({percent(first.nearness)} {how})"
 
 
 def _leakage(found: DatasetAudit) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from mlport.audit.balance import Balance, balance
 from mlport.audit.dataset_text import findings_of, text_of
 from mlport.audit.giveaways import Giveaway, giveaways
 from mlport.audit.mislabels import Suspects, suspects
+from mlport.audit.nearly import Near, near_duplicates
 from mlport.audit.records import Finding, Record, ranked
 from mlport.audit.rows import Conflicts, Duplicates, Order, Shared, conflicts, duplicates, identities, order, shared
 from mlport.audit.tables import codes, comparable, frame, is_nested, is_number, names_of, needed, numbers
@@ -53,6 +54,8 @@ class DatasetAudit(Record):
     train: str
     classes: Balance | None
     duplicates: Duplicates
+    near_duplicates: tuple[Near, ...]
+    """Of the features, or of each column of text; empty if they were not asked for."""
     shared_rows: tuple[Shared, ...]
     shared_entities: tuple[Shared, ...] | None
     order: tuple[Order, ...] | None
@@ -84,6 +87,7 @@ def dataset(
     annotators: Iterable[str] = (),
     level: str = "nominal",
     task: str | None = None,
+    near: bool = True,
     label_errors: bool = True,
     model: Any = None,
     seed: int = 0,
@@ -91,7 +95,7 @@ def dataset(
     """Look at a labelled table before anything is trained on it.
 
     Args:
-        table: Arrow, pandas, polars, a path (Parquet, CSV, Arrow IPC), or columns by name.
+        table: Arrow, pandas, polars, a path (Parquet, CSV, Arrow, or a folder of them), or columns by name.
         label: the column to be predicted.
         others: further splits by name, such as {"test": ...}; `table` is then the one called `train`.
         split: or the column that names each row's split.
@@ -100,6 +104,7 @@ def dataset(
         time: the column of when; training should end before the other splits begin.
         annotators: columns with each annotator's label, compared at `level` (nominal, ordinal, interval, ratio).
         task: `classification` or `regression`; else classes where the label is no number, or whole with at most 20 values.
+        near: whether near duplicates are looked for: rows, or texts, that are nearly another.
         label_errors: whether a model is trained to doubt labels; `model` is a scikit-learn classifier to use for it.
 
     Raises:
@@ -133,6 +138,7 @@ def dataset(
         if is_class
         else None,
         duplicates=duplicates(identities(whole, [*chosen, label]), splits),
+        near_duplicates=near_duplicates(whole, chosen, same, splits, train, seed) if near else (),
         shared_rows=shared(same, splits, train),
         shared_entities=None if entity is None else _entities(whole, names_of(entity), splits, train),
         order=None if time is None else _order(whole[time], splits, train, time),

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlport.errors import MissingExtraError, NotFoundError, SpecError
+from mlport.errors import MissingExtraError, NotFoundError, SpecError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LARGEST = 1e38
 """Below the largest single-precision number, which scikit-learn's trees work with."""
-FORMATS = {".parquet": "parquet", ".csv": "csv", ".arrow": "ipc", ".feather": "ipc"}
 
 
 def frame(table: Any, what: str = "table") -> pd.DataFrame:
@@ -39,38 +38,40 @@ def frame(table: Any, what: str = "table") -> pd.DataFrame:
 
 
 def _read(table: Any, what: str) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-
     if isinstance(table, str | Path):
         return _of_path(Path(table), what)
-    if hasattr(table, "collect") and hasattr(table, "collect_schema"):  # a lazy polars frame
-        table = table.collect()
-    if hasattr(table, "__arrow_c_stream__"):
-        return pd.DataFrame(pa.table(table).to_pandas())
-    if hasattr(table, "to_table"):  # a pyarrow dataset
-        return pd.DataFrame(table.to_table().to_pandas())
     if isinstance(table, Mapping):
         return _of_columns(table, what)
+    if hasattr(table, "__arrow_c_stream__") or hasattr(table, "to_table") or hasattr(table, "collect_schema"):
+        return _of_source(table, what)
     raise SpecError(
         f"{what}: a {type(table).__name__} is no table", hint="give an Arrow, pandas or polars table, a path, or columns by name"
     )
 
 
 def _of_path(path: Path, what: str) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
     if not path.exists():
         raise NotFoundError(f"{what}: there is no {path}")
-    suffix = ".parquet" if path.is_dir() else path.suffix.lower()
-    if suffix not in FORMATS:
-        raise SpecError(f"{what}: {path} is of no known format", hint=f"one of {', '.join(FORMATS)}, or a folder of Parquet files")
+    return _of_source(path, what)
+
+
+def _of_source(table: Any, what: str) -> pd.DataFrame:
+    """As the drift engine reads it: structs as columns of their own, and what cannot be read refused by name."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from mlport.drift.ingest import source
+
     try:
-        return pd.DataFrame(ds.dataset(path, format=FORMATS[suffix]).to_table().to_pandas())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise SpecError(f"{what}: {path} cannot be read as {FORMATS[suffix]}: {error}") from error
+        found = source(table, what)
+        if found.mixed:
+            name, types = next(iter(found.mixed.items()))
+            raise SpecError(f"{what}: its files have {name!r} as types that do not go together: {types}")
+        data = found.table()
+    except UsageError as error:
+        raise error if isinstance(error, SpecError) else SpecError(error.message, hint=error.hint) from error
+    fields = [field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in data.schema]
+    return pd.DataFrame(data.cast(pa.schema(fields)).to_pandas())
 
 
 def _of_columns(columns: Mapping[Any, Any], what: str) -> pd.DataFrame:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlport.cli import checks
 from mlport.cli.command import command
 from mlport.cli.context import Cli, pass_cli
 from mlport.cli.failures import FAILED
 from mlport.cli.options import together
 from mlport.cli.values import MEMORY
-from mlport.errors import MissingExtraError, UsageError
+from mlport.errors import UsageError
 
 if TYPE_CHECKING:
     from mlport.cli.output import Output
     from mlport.drift.decisions import Decision, Rule
     from mlport.drift.records import Report
 
-DRIFTED = 3
 KINDS = ("category", "text", "number", "embedding")
 WHAT_TO_DO = "look at what is not known above: correct or leave out (--columns) what cannot be read, or compare tables instead of profiles"
 
@@ -113,25 +113,23 @@ def drift(cli: Cli, reference: str, current: str, page: str | None, save_profile
     from mlport.drift import report as words
 
     for name, file, ending in (("--report", page, ".html"), ("--save-profile", save_profile, ".profile")):
-        _check_file(name, file, ending)
-    try:
+        checks.check_file(name, file, ending)
+    with checks.needing("drift", "`mlport drift`"):
         from mlport.drift.judging import judged
 
         rule, settings = _asked(**options)
         report, decision = judged(reference, current, rule, **settings)
         if save_profile is not None:
             _save_profile(reference, save_profile, settings)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"`mlport drift` needs {error.name}, which is not installed", hint="pip install 'mlport[drift]'") from error
     if page is not None:
-        _write(Path(page), words.html(report, decision, reference_name=reference, current_name=current))
+        checks.write("--report", page, words.html(report, decision, reference_name=reference, current_name=current))
     if cli.out.json:
         slices = {name: each.to_json() for name, each in words.sliced(report, decision.rule).items()}
         told = {"reference": reference, "current": current, "decision": decision.to_json(), "slices": slices}
         cli.out.document({**told, "report": report.to_json()})
     else:
         _print(cli.out, words.about(report, reference, current), report, decision)
-    cli.ctx.exit({"drift": DRIFTED, "no drift": 0, "unknown": FAILED}[decision.status])
+    cli.ctx.exit({"drift": checks.FOUND, "no drift": 0, "unknown": FAILED}[decision.status])
 
 
 def _asked(
@@ -162,16 +160,6 @@ def _asked(
     return rule, settings if memory is None else {**settings, "memory": int(memory * 2**30)}
 
 
-def _check_file(option: str, file: str | None, ending: str) -> None:
-    """Before the work, not after it."""
-    if file is None:
-        return
-    if Path(file).suffix != ending:
-        raise UsageError(f"{option} {file}: its name must end with {ending}")
-    if not Path(file).parent.is_dir():
-        raise UsageError(f"{option} {file}: there is no folder {str(Path(file).parent)!r}")
-
-
 def _save_profile(reference: str, file: str, settings: Mapping[str, Any]) -> None:
     from mlport.drift import profile
     from mlport.drift.profiles import SUFFIX
@@ -179,13 +167,6 @@ def _save_profile(reference: str, file: str, settings: Mapping[str, Any]) -> Non
     if Path(reference).suffix == SUFFIX:
         raise UsageError(f"--save-profile: {reference} is a profile already")
     profile(reference, kinds=settings["kinds"]).save(file)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--report {path}: {error.strerror}") from error
 
 
 def _print(out: Output, about: str, report: Report, decision: Decision) -> None:

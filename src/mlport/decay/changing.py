@@ -131,8 +131,8 @@ def _margins(least: Mapping[str, float] | None, alpha: float) -> dict[str, float
     if not 0 < alpha < 1:
         raise SpecError(f"alpha: {alpha} is not between 0 and 1", hint="such as 0.01")
     for name, value in (least or {}).items():
-        if name not in LEAST or not 0 <= value < math.inf:
-            raise SpecError(f"least: {name!r}: {value}", hint=f"effects from 0 on, of {', '.join(LEAST)}")
+        if name not in LEAST or isinstance(value, bool | str) or not 0 <= value < math.inf:
+            raise SpecError(f"least: {name!r}: {value!r}", hint=f"effects from 0 on, of {', '.join(LEAST)}")
     return {**LEAST, **(least or {})}
 
 

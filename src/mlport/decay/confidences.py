@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlport.audit.calibration import Calibration, calibration
-from mlport.audit.classification import columns
+from mlport.audit.classification import areas, columns
 from mlport.audit.intervals import affordable, resampled
 from mlport.audit.records import Measure
 from mlport.audit.scored import Floats, Scored
 from mlport.decay.measures import DECISIONS, METRICS
 
-BIN_ROWS = 100
-FEWEST_BINS, MOST_BINS = 10, 200
+BIN_ROWS = 40
+FEWEST_BINS, MOST_BINS = 10, 500
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,14 @@ class Curve:
 
 
 def curve(scores: Floats, hit: NDArray[np.bool_]) -> Curve:
-    """The bins of one class."""
+    """The bins of one class, in which it and the rest weigh the same: where a rare class lies, bins are finer.
+
+    Wide bins are biased: within one the probability changes, and beyond the middle of the last it is taken to stay.
+    """
     bins = int(np.clip(len(scores) // BIN_ROWS, FEWEST_BINS, MOST_BINS))
-    edges = np.unique(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1]))
+    order = np.argsort(scores, kind="stable")
+    mass = np.cumsum(np.where(hit, 0.5 / max(hit.sum(), 1), 0.5 / max((~hit).sum(), 1))[order])
+    edges = np.unique(scores[order][np.searchsorted(mass, np.linspace(0, mass[-1], bins + 1)[1:-1])])
     place = np.searchsorted(edges, scores, side="right")
     rows = np.bincount(place)
     used = rows > 0
@@ -145,16 +150,6 @@ class _Order:
         scores = columns(self.current)
         squared = (scores**2).sum(1)[:, None] - 2 * scores + 1  # the error if the row were of each class
         return float((shares * squared).sum(1).mean() / (2 if shares.shape[1] == 2 else 1))
-
-
-def areas(positives: Floats, negatives: Floats) -> tuple[float, float]:
-    """Average precision and ROC AUC of groups of equal scores, the highest first, that hold so many (or such shares of) rows of each class."""
-    hits, misses = np.cumsum(positives), np.cumsum(negatives)
-    if hits[-1] <= 0 or misses[-1] <= 0:
-        return np.nan, np.nan
-    seen = hits + misses
-    average = np.sum(positives * np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)) / hits[-1]
-    return float(average), float(np.sum(negatives * (hits - positives / 2)) / (hits[-1] * misses[-1]))
 
 
 def thresholded(reference: Scored, current: Scored) -> float:

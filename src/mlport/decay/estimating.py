@@ -22,6 +22,8 @@ from mlport.errors import SpecError
 
 ENOUGH = (200, 50)
 """Rows of the reference and of the current sample below which an estimate says little."""
+RARE = 50
+"""Rows of a class in the reference below which intervals are too narrow."""
 MISCALIBRATED = 0.05
 
 
@@ -116,9 +118,7 @@ def estimate(
         raise SpecError(f"current: no row has a prediction in {prediction!r}")
     wanted = _wanted(metrics, before)
     seen, reach, more = _reach(past[known], now[given], features, names, confidence, seed)
-    rows = len(before.truth) >= ENOUGH[0] and int(given.sum()) >= ENOUGH[1]
-    size = f"{count(len(before.truth), 'row')} of the reference and {int(given.sum()):,} current; at least {ENOUGH[0]} and {ENOUGH[1]}"
-    assumptions = [*_assumed(reach), Assumption("there are enough rows", "holds" if rows else "violated", size)]
+    assumptions = [*_assumed(reach), _enough(before, int(given.sum()))]
     own = {name: measure(name, before, confidence, seed) for name in wanted}
     if isinstance(before, Scored):
         after = _after(before, scores[given], answer)
@@ -213,6 +213,16 @@ def _assumed(reach: Support | None) -> list[Assumption]:
         Assumption("the model did not learn from the reference", "cannot be checked", unseen),
         where if reach is None else reach.assumption(),
     ]
+
+
+def _enough(before: Scored | Regressed, current: int) -> Assumption:
+    holds = len(before.truth) >= ENOUGH[0] and current >= ENOUGH[1]
+    text = f"{count(len(before.truth), 'row')} of the reference and {current:,} current; at least {ENOUGH[0]} and {ENOUGH[1]}"
+    if isinstance(before, Scored):
+        fewest = int(np.bincount(before.truth, minlength=len(before.classes)).min())
+        holds = holds and fewest >= RARE
+        text += f"; {count(fewest, 'row')} of the rarest class; at least {RARE}"
+    return Assumption("there are enough rows", "holds" if holds else "violated", text)
 
 
 def _calibrated(fit: Calibration) -> Assumption:

@@ -23,6 +23,7 @@ SCARCE = 20.0
 """Where the current rows are so many times as dense as the reference's, the reference says too little."""
 MOST_OUTSIDE = 0.05
 
+PREFIX = "features."
 NO_FEATURES = (
     *("provider_id", "caller_id", "row", "time", "labelled_at", "prediction"),
     *("endpoint", "deployment", "model_version", "status", "latency", "sampling_rate", "raw"),
@@ -81,17 +82,24 @@ class Domains:
 
 def feature_columns(table: pd.DataFrame, wanted: Sequence[str] | None, aside: Sequence[str]) -> pd.DataFrame:
     """The feature columns: those wanted, else those of a captured table's `features`, else all but the ones `aside`."""
-    data = table
-    if "features" in data.columns and (wanted is None or "features" not in wanted):
-        rows = [value if isinstance(value, dict) else {} for value in data["features"]]
-        data = (
-            pd.DataFrame(rows, index=data.index)
-            if wanted is None
-            else data.join(pd.DataFrame(rows, index=data.index), rsuffix=" of features")
-        )
-    if wanted is not None:
-        return data[needed(data.columns, wanted, "features")]
-    return data[[name for name in data.columns if name not in aside and name != "features"]]
+    own = _captured(table)
+    if wanted is None:
+        data = table if own is None else own
+        return data[[name for name in data.columns if name not in aside]]
+    data = (
+        table
+        if own is None or "features" in wanted
+        else table.assign(**{str(name): own[name] for name in own if name not in table.columns})
+    )
+    return data[needed(data.columns, wanted, "features")]
+
+
+def _captured(table: pd.DataFrame) -> pd.DataFrame | None:
+    """The columns of a captured table's struct `features`, which a reader may have taken apart; None where there is none."""
+    if "features" in table.columns:
+        return pd.DataFrame([value if isinstance(value, dict) else {} for value in table["features"]], index=table.index)
+    names = [name for name in table.columns if str(name).startswith(PREFIX)]
+    return table[names].rename(columns=lambda name: name.removeprefix(PREFIX)) if names else None
 
 
 def encoded(reference: pd.DataFrame, current: pd.DataFrame) -> tuple[Floats, Floats]:

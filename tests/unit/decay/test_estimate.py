@@ -46,6 +46,28 @@ def test_under_covariate_shift_what_labels_give_lies_within_the_interval_as_ofte
     assert of_labels_alone * 0.9 < np.mean(widths) < of_labels_alone * 1.5  # it holds the truth, and not by being wide
 
 
+def test_a_rare_class_at_the_end_of_the_scores_is_not_lost_in_wide_bins() -> None:
+    """Of 2,000 rows 6% are positive, and most of them have the highest scores; bins of 100 rows missed what labels gave nine times of ten."""
+
+    def rare(n: int, seed: int, shift: float) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        logit = 1.5 * rng.normal(shift, 1, n) + rng.normal(size=n) - 4.5
+        share = 1 / (1 + np.exp(-logit))
+        return pd.DataFrame({"prediction": 1 / (1 + np.exp(-1.7 * (logit + 0.2))), "label": (rng.random(n) < share).astype(int)})
+
+    names, inside, errors = ["recall", "average_precision"], [], []
+    for seed in range(16):
+        before, after = (
+            judge(each["label"], each["prediction"].to_numpy(), Answer()) for each in (rare(2000, seed, 0), rare(3000, seed + 1000, 0.5))
+        )
+        found = confidences.estimated(before, after, names, 0.9, 100, seed)
+        truth = {name: measure(name, after, 0.9, 0, 100).value for name in names}
+        inside.append([found[name].low <= truth[name] <= found[name].high for name in names])
+        errors.append([found[name].value - truth[name] for name in names])
+    assert np.mean(inside) > 0.75
+    assert (np.abs(np.mean(errors, axis=0)) < 0.75 * np.std(errors, axis=0)).all()
+
+
 def test_the_estimate_follows_covariate_shift_and_not_the_reference() -> None:
     past, now = classified(3000, 1), classified(3000, 2, shift=1.0)
     found = estimate(past, now.drop(columns="label"), metrics=["f1", "average_precision"], resamples=100)
@@ -157,6 +179,9 @@ def test_scores_that_cannot_be_calibrated_and_few_rows_are_said() -> None:
     upside_down = past.assign(prediction=1 - past["prediction"])
     found = estimate(upside_down[["prediction", "label"]], now[["prediction"]], metrics="accuracy", resamples=100)
     assert {each.name for each in found.violated} >= {"there are enough rows"}
+    rare = past[(past["label"] == 0) | (past["label"].cumsum() <= 49)]
+    (few,) = estimate(rare, classified(60, 2), metrics="accuracy", resamples=100).violated
+    assert (few.name, few.text.rpartition("; ")[0].rpartition("; ")[2]) == ("there are enough rows", "49 rows of the rarest class")
     assert found.support is None
     assert [finding.check for finding in found.findings] == ["features"]
 

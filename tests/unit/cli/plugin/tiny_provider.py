@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import SplitResult
 
-from mlport.capabilities import Capability, SupportMap, absent, native, total
+from mlport.capabilities import Capability, SupportMap, absent, composed, native, total
 from mlport.config import Config
 from mlport.errors import ConflictError, NotFoundError, UnavailableError
 from mlport.scheduling.stored import StoredSchedules
@@ -97,6 +97,7 @@ class TinyProvider:
 
     def supports(self, config: TinyConfig) -> SupportMap:
         gaps = {Capability.JOB_GPU: absent("no GPU fits in memory"), Capability.JOB_SPOT: absent("there is no market")}
+        gaps[Capability.MONITOR] = composed("mlport compares what was captured with the reference")
         return total({capability: gaps.get(capability, native("in memory")) for capability in Capability})
 
     def plan(self, config: TinyConfig, spec: Spec, facts: Facts) -> Plan:
@@ -320,6 +321,7 @@ class TinyEndpoints:
             START,
             plan.spec["auth"],
             labels=plan.facts.labels,
+            capture_rate=(plan.spec["capture"] or {"rate": 0.0})["rate"],
         )
         return self._done(token, plan.name)
 
