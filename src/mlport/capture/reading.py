@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlport.capture.layout import Compact, contents, current, lock, reading, segments
+from mlport.capture.layout import DAMAGED, Compact, contents, current, lock, reading, segments
 from mlport.capture.merging import source_of
 from mlport.capture.ordering import Source, in_order
 from mlport.capture.tables import TIME, table
@@ -28,9 +28,9 @@ def read(folder: Path | str, start: datetime, end: datetime) -> Iterator[pa.Reco
     """What was captured with `start` <= time < `end`, in batches of `mlport.capture.schema`, in order of time.
 
     All batches of one call have the same schema: the union of the features, types widened. What was answered before
-    the call is there, compacted or not. Files that cannot be read are left out with a `CaptureWarning` each. What is
-    not compacted yet is held in memory; the rest streams. While the reading goes on, nothing is removed for having
-    been compacted.
+    the call is there, compacted or not. Files that cannot be read are left out with a `CaptureWarning` each, and segments
+    that lost a part between these times are named by one, wherever they lie. What is not compacted yet is held in memory;
+    the rest streams. While the reading goes on, nothing is removed for having been compacted.
 
     Args:
         start, end: Aware times.
@@ -60,6 +60,11 @@ def _sources(folder: Path, first: int, last: int) -> Iterator[Source]:
     for path in listed:
         if path.stem not in compacted and (source := _segment(path)):
             yield source
+    for path in sorted((folder / DAMAGED).glob("*.seg")):  # what is whole of them is in the files above
+        damaged = contents(path)
+        written = [frame.time for frame in damaged.frames]
+        if min(written, default=first) < last and max([*written, path.stat().st_mtime_ns // 1000]) >= first:
+            _tell_of_loss(path, damaged.lost)
 
 
 def _file(found: Compact) -> Source | None:
@@ -81,12 +86,16 @@ def _stream(path: Path, source: Source) -> Iterator[pa.Table]:
 def _segment(path: Path) -> Source | None:
     found = contents(path)
     if found.lost and not _is_being_written(path):
-        warnings.warn(f"{path}: {found.lost} bytes at its end are left out", CaptureWarning, stacklevel=4)
+        _tell_of_loss(path, found.lost)
     if found.origin is None or not found.frames:
         return None
     rows = table(found.frames, found.origin)
     times = rows.column("time").cast(pa.int64())
     return Source(rows.schema, times[0].as_py(), times[-1].as_py(), lambda: iter([rows]))
+
+
+def _tell_of_loss(path: Path, lost: int) -> None:
+    warnings.warn(f"{path}: {lost} bytes at its end are left out", CaptureWarning, stacklevel=4)
 
 
 def _is_being_written(path: Path) -> bool:

@@ -48,14 +48,22 @@ def labels_of(client: Client, monitor: Stored, until: datetime | None = None) ->
 
 def _of_table(uri: str) -> tuple[bool, list[Label]]:
     """Whether it says when each came, and its labels."""
-    from mlport.audit.tables import frame, needed
+    import pandas as pd
+
+    from mlport.audit.tables import is_number, is_time, needed
+    from mlport.drift import ingest
     from mlport.transfer import local_path
 
     path = local_path(uri)
     if not path.exists():
         raise SpecError(f"MonitorSpec.labels_from: {path} does not exist")
-    table = frame(path, "labels_from")
+    table = ingest.source(path, "labels_from").table().to_pandas()
     needed(table.columns, ["request_id", "label"], "labels_from")
+    for name, fits, what in (("time", is_time, "instants"), ("row", is_number, "whole numbers")):
+        if name in table and not fits(table[name]) and table[name].notna().any():
+            raise SpecError(f"MonitorSpec.labels_from: its column {name!r} is {table[name].dtype}, and must be {what}")
+    if "time" in table:
+        table["time"] = pd.to_datetime(table["time"], utc=True)
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return "time" in table.columns, list(_labels(table, written))
 
@@ -64,10 +72,10 @@ def _labels(table: pd.DataFrame, written: datetime) -> Iterator[Label]:
     for each in table.to_dict("records"):
         moment = each.get("time")
         came = written if moment is None or moment != moment else moment.to_pydatetime()
-        value = each["label"]
+        value, row = each["label"], each.get("row")
         if value is not None and value == value:
             plain = value.item() if hasattr(value, "item") else value
-            yield str(each["request_id"]), int(each.get("row") or 0), plain, came if came.tzinfo else came.replace(tzinfo=UTC)
+            yield str(each["request_id"]), int(row) if row is not None and row == row else 0, plain, came
 
 
 def answered(client: Client, endpoint: str, window: Window) -> pa.Table:
@@ -93,12 +101,14 @@ def judge(client: Client, monitor: Stored, readings: Sequence[Reading], at: date
     span = Window(min(each.window.start for each in readings), max(each.window.end for each in readings))
     with listening() as lost:
         captured = answered(client, monitor.spec.endpoint, span)
-    rows, found = told.join(captured, labels), []
+    rows, found, strays = told.join(captured, labels), [], _strays(captured, labels, span.start)
     for reading in readings:
         part, before = _within(rows, reading.window), reading.performance
         if before is not None and monitor.spec.labels_from is None and _is_as_judged(before, part):
             continue  # a table may tell otherwise what it told before, and date it as it likes
         now = judged_window(client, monitor, part, at)
+        if strays and now.captured and not now.labelled:
+            now = replace(now, why=f"{now.why}: {strays:,} are of no request that was captured since {span.start:%Y-%m-%d}")
         unread = any(note.unread for note in reading.notes) or (bool(lost) and reading.drift == "not watched")
         if unread and now.status == "steady":
             now = replace(now, status="undecided", why=f"a part of what was captured could not be read; the rest is {now.why}")
@@ -119,10 +129,19 @@ def _is_as_judged(before: Judged, rows: pa.Table) -> bool:
     """Whether these rows, and their labels, are those that were judged."""
     import pyarrow.compute as pc
 
-    if (before.captured, before.labelled) != (rows.num_rows, _known(rows)):
+    if not before.labelled or (before.captured, before.labelled) != (rows.num_rows, _known(rows)):
         return False
     came = pc.max(rows["labelled_at"]).as_py() if rows.num_rows else None
     return came is None or bool(came <= before.at)
+
+
+def _strays(captured: pa.Table, labels: Sequence[Label], since: datetime) -> int:
+    """How many labels came since then that belong to no captured row."""
+    numbers = captured["row"].to_pylist()
+    found = {(request, row) for request, row, _, came in labels if came >= since}
+    for name in ("provider_id", "caller_id"):
+        found.difference_update(zip(captured[name].to_pylist(), numbers, strict=True))
+    return len(found)
 
 
 def _known(rows: pa.Table) -> int:
@@ -227,4 +246,4 @@ def baseline(table: pa.Table, spec: PerformanceSpec, metric: str | None) -> Meas
 
 
 def _said(of: Judged) -> tuple[Any, ...]:
-    return (of.status, of.captured, of.labelled, of.value)
+    return (of.status, of.captured, of.labelled, of.value, of.why)

@@ -34,6 +34,7 @@ def measure(client: Client, book: Book, monitor: Stored, window: Window, at: dat
         report, decision = compare(book, monitor, found)
     except UsageError as error:
         return _unknown(monitor, window, at, found, f"it cannot be compared: {error}")
+    drifted = decision.drifted
     drift: Drift = decision.status
     words = decision.words
     if drift == "no drift" and found.unread:
@@ -48,7 +49,7 @@ def measure(client: Client, book: Book, monitor: Stored, window: Window, at: dat
         decision.severity,
         words,
         found.rows,
-        tuple(_column(each) for each in decision.columns),
+        tuple(_column(each) for each in (*drifted, *(one for one in decision.columns if one not in drifted))),
         tuple(notes),
         found.versions,
     )

@@ -21,7 +21,7 @@ EVENT_WORDS: dict[Event, str] = {
     "decay": "answers became worse",
     "unknown": "a window is not known",
     "failed": "failed",
-    "recovered": "all well again",
+    "recovered": "recovered",
     "retraining": "retraining",
 }
 
@@ -88,6 +88,8 @@ def _said_of_reading(event: Event, reading: Reading) -> str:
             return f"{EVENT_WORDS[event]}: {reading.performance.metric} {measured(reading.performance.value)}"
         case "unknown" | "failed":
             return f"{EVENT_WORDS[event]}: {reading.error or reading.words}".rstrip(": ")
+        case "recovered":
+            return f"{EVENT_WORDS[event]}: now {' and '.join(word for word in (reading.drift, reading.decay) if word != 'not watched')}"
     return EVENT_WORDS[event]
 
 
@@ -106,7 +108,7 @@ def _reading(reading: Reading) -> Iterator[str]:
     if reading.words:
         yield f"{reading.words}."
     if reading.error:
-        yield f"It could not be read: {reading.error}"
+        yield f"What went wrong: {reading.error}"
     yield from _listed([f"- {each.name}: {each.severity}; {deciding(each)}" for each in reading.drifted])
     if reading.performance is not None:
         yield judged(reading.performance)

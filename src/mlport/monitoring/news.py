@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from mlport.monitoring.records import Reading, Retraining
@@ -32,7 +33,7 @@ def of_reading(known: Known, reading: Reading) -> tuple[Known, list[Event]]:
     return now, [told[reading.lasting]]
 
 
-def of_decay(known: Known, readings: list[Reading]) -> tuple[Known, Event | None, Reading | None]:
+def of_decay(known: Known, readings: Iterable[Reading]) -> tuple[Known, Event | None, Reading | None]:
     """The same of performance: by the newest window that tells whether it decayed. `readings` are newest first."""
     newest = next((each for each in readings if each.decay in ("decayed", "steady")), None)
     if newest is None or newest.decay == known.decay:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 
 from mlport import labels
 from mlport.capabilities import Capability
-from mlport.errors import BudgetError, ConflictError, MlportError, NotFoundError, UsageError
+from mlport.errors import AuthenticationError, BudgetError, ConflictError, MlportError, NotFoundError, PermissionDeniedError, UsageError
 from mlport.jobs import Job, again_later, secrets_of
 from mlport.journal import token_for
 from mlport.monitoring import decaying, gate
 from mlport.monitoring.policy import Wish, held_out
 from mlport.monitoring.records import Phase, Reading, Retraining, Verdict
 from mlport.monitoring.taking import ANSWERED, flat, listening, once
-from mlport.spi import State, Window
+from mlport.spi import EndpointState, State, Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,8 +89,8 @@ class Trainer:
         except UsageError as error:
             after = self._end(one, "failed", str(error))
         except MlportError as error:
-            if again_later(error):
-                raise
+            if again_later(error) or isinstance(error, AuthenticationError | PermissionDeniedError):
+                raise  # whether we may look says nothing of the training
             after = self._end(one, "failed", str(error))
         if after != one:
             self.book.went_on(self.monitor, one, after)
@@ -219,12 +219,17 @@ class Trainer:
             return self._end(one, "handed over", f"{version.name}:{version.version} is @{CHALLENGER}")
         endpoint = self.client.endpoints.get(self.monitor.spec.endpoint)
         name = f"v{version.version}"
-        there = next((each.name for each in endpoint.deployments if (each.model, each.version) == (version.name, version.version)), None)
+        there = next((each for each in endpoint.deployments if (each.model, each.version) == (version.name, version.version)), None)
         if there is None:
-            key = f"monitor {self.monitor.token} {one.id} deploy"
-            there = endpoint.deploy(version, name=name, compute=self.policy.compute, key=key).name
-        done = replace(one, deployment=there)
-        return self._end(done, "handed over", f"{version.name}:{version.version} is deployed as {there} at 0 %, for a rollout")
+            there = endpoint.deploy(version, name=name, compute=self.policy.compute)
+        if there.state in (EndpointState.CREATING, EndpointState.UPDATING, EndpointState.UNKNOWN):
+            return one  # who began it was killed
+        done = replace(one, deployment=there.name)
+        if there.state in (EndpointState.FAILED, EndpointState.DELETING):
+            return self._end(done, "failed", f"its deployment {there.name} is {there.state}: {there.reason}")
+        return self._end(
+            done, "handed over", f"{version.name}:{version.version} is deployed as {there.name} at {there.percent} %, for a rollout"
+        )
 
     # ---------------------------------------------------------------- parts
 

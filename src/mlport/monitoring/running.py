@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from mlport.capabilities import Capability
@@ -40,6 +40,8 @@ GIVE_UP = timedelta(days=1)
 """How long it is tried to tell somebody."""
 LOOKED_BACK = 1000
 """Readings at most that are judged anew, and that decide on a training."""
+LATE = 10
+"""Windows after which a measurement of the provider's is not waited for any more."""
 OWN = 'measured_by = "mlport" compares what was captured, on every provider'
 log = logging.getLogger("mlport.monitor")
 
@@ -131,16 +133,15 @@ class Runner:
             yield self._measure(monitor, window)
 
     def _from_provider(self, monitor: Stored) -> Iterator[Reading]:
-        """What the provider's monitor found since it was last looked, oldest first."""
-        found: list[Measurement] = []
-        page: str | None = None
-        role = role_of(self.client)
-        while True:
-            some = role.measurements(monitor.native_name, page)
-            found.extend(one for one in some.items if one.state.terminal and one.window.end > monitor.handled)
-            page = some.next
-            if page is None or any(one.window.end <= monitor.handled for one in some.items):
+        """What the provider's monitor found since it was last looked, oldest first. It may end with a later window before an earlier one."""
+        since = max(windows.first(monitor.spec, monitor.created), monitor.handled - LATE * monitor.spec.window)
+        read = {reading.window.start for reading in self._recent(monitor, since)}
+        role, found = role_of(self.client), list[Measurement]()
+        for one in each(lambda page: role.measurements(monitor.native_name, page)):
+            if one.window.end <= since:
                 break
+            if one.state.terminal and one.window.start not in read:
+                found.append(one)
         for measured in sorted(found, key=lambda one: one.window.start):
             yield measuring.of_provider(monitor, measured, self.clock(), self.client.provider.name)
 
@@ -179,8 +180,8 @@ class Runner:
         newest = next(self.book.readings(monitor), kept)
 
         def changed(stored: Stored) -> Stored | None:
-            if not move and newest.window.start > kept.window.start:
-                return None  # somebody looked back: what is known now is of a later window
+            if newest.window.start > kept.window.start and (not move or kept.window.end <= stored.handled):
+                return None  # what is known is of a later window
             known, events = news.of_reading(stored.known, kept)
             handled = max(stored.handled, reading.window.end) if move else stored.handled
             return _with(replace(stored, handled=handled), known, events, kept)
@@ -225,16 +226,15 @@ class Runner:
     def _judge(self, monitor: Stored) -> None:
         at = self.clock()
         oldest = at - monitor.spec.performance.wait
-        recent = [each for each in self._recent(monitor) if each.window.end > oldest]
+        recent = self._recent(monitor, oldest)
         if not recent:
             return
         labels, found = decaying.judge(self.client, monitor, recent, at)
         for reading, judged in found:
             self.book.amend(monitor, reading.window.start, lambda kept, judged=judged: replace(kept, performance=judged))  # type: ignore[misc]
-        now = self._recent(monitor)
 
         def changed(stored: Stored) -> Stored | None:
-            known, event, reading = news.of_decay(stored.known, now)
+            known, event, reading = news.of_decay(stored.known, islice(self.book.readings(monitor), LOOKED_BACK))
             after = _with(replace(stored, judged=labels), known, [event] if event else [], reading)
             return after if after != stored else None
 
@@ -284,9 +284,9 @@ class Runner:
         ended = self.book.change(self.name, lambda stored: _with(replace(stored, open=""), stored.known, ["retraining"], one))
         return ended or monitor
 
-    def _recent(self, monitor: Stored) -> list[Reading]:
-        """Newest first."""
-        return list(islice(self.book.readings(monitor), LOOKED_BACK))
+    def _recent(self, monitor: Stored, since: datetime = windows.EPOCH) -> list[Reading]:
+        """Newest first, back to the first that ended by then: a reading of many columns takes milliseconds to load."""
+        return list(takewhile(lambda one: one.window.end > since, islice(self.book.readings(monitor), LOOKED_BACK)))
 
     def _tell(self) -> None:
         """Tell what is to be told. What could not be told is tried again for a day, in each run."""
