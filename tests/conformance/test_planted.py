@@ -22,7 +22,16 @@ from mlport.capabilities import Capability
 from mlport.testing.waiting import eventually
 
 SUMMARY = re.compile(r"^(FAILED|ERROR) (?:\S*/)?(test_\w+\.py::.+?)(?: - (.*))?$", re.MULTILINE)
-LONG = {"AnswersFromCache", "EtagIgnored", "NewDeploymentServes", "DeployingAgainConflicts"}  # each trains and serves: 10 s
+LONG = {  # each trains and serves: 10 s
+    "AnswersFromCache",
+    "EtagIgnored",
+    "NewDeploymentServes",
+    "DeployingAgainConflicts",
+    "MixesRows",
+    "CountsDouble",
+    "AnyPrefixOpens",
+    "SplitSumsTo90",
+}
 
 
 @pytest.fixture
