@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mlport.decay import Performance
     from mlport.drift import Report
     from mlport.drift.decisions import Decision
-    from mlport.monitoring.references import Reference
+    from mlport.monitoring.reading.references import Reference
     from mlport.monitoring.specs import MonitorSpec
 
 SECONDS = 1800.0  # for a provider to make or remove one
@@ -120,8 +120,8 @@ class Monitor:
     def captured(self, window: Window | timedelta, *, labelled: bool = True) -> pa.Table:
         """What was captured, with a column for each feature, `prediction` as it was answered, and with `labelled` the truth."""
         from mlport.labels import join
-        from mlport.monitoring.decaying import labels_of
-        from mlport.monitoring.taking import flat
+        from mlport.monitoring.reading.decaying import labels_of
+        from mlport.monitoring.reading.taking import flat
 
         table = self.client.endpoints.get(self.spec.endpoint).captured(as_window(window))
         if table.num_rows == 0:
@@ -134,8 +134,8 @@ class Monitor:
 
     def compared(self, window: Window | timedelta) -> tuple[Report, Decision] | None:
         """A window's comparison with the reference, made again with all its numbers; None where too little was captured."""
-        from mlport.monitoring.measuring import compare
-        from mlport.monitoring.taking import taken
+        from mlport.monitoring.reading.measuring import compare
+        from mlport.monitoring.reading.taking import taken
 
         stored = self._stored
         found = taken(self.client, stored.spec.endpoint, as_window(window), list(stored.columns), stored.spec.kinds)
@@ -144,7 +144,7 @@ class Monitor:
     def performance(self, since: Window | timedelta | None = None) -> Performance | None:
         """Performance by windows, on the labels that came so far; None where nothing was captured or labelled."""
         from mlport.labels import join
-        from mlport.monitoring.decaying import answered, labels_of, performance
+        from mlport.monitoring.reading.decaying import answered, labels_of, performance
 
         stored = self._stored
         rows = answered(self.client, stored.spec.endpoint, as_window(since or stored.spec.performance.wait))
@@ -252,8 +252,8 @@ class Monitors:
     # ---------------------------------------------------------------- making
 
     def _prepare(self, spec: MonitorSpec, folder: Path) -> tuple[Plan, Reference, Bundle | None]:
-        from mlport.monitoring import references
-        from mlport.monitoring.measuring import rehearse
+        from mlport.monitoring.reading import references
+        from mlport.monitoring.reading.measuring import rehearse
 
         client = self._client
         client.require(*spec.requires())
@@ -315,7 +315,7 @@ class Monitors:
 
     def _made(self, plan: Plan, token: str, key: str | None, reference: Reference, folder: Path) -> str:
         """The provider's own monitor; its name there."""
-        from mlport.monitoring.references import table
+        from mlport.monitoring.reading.references import table
 
         client, role = self._client, role_of(self._client)
         path = table(reference, folder / "reference.parquet")

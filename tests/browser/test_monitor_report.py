@@ -24,7 +24,7 @@ from aids.seasons import retrainings, season, wide
 from mlport import audit, drift
 from mlport.demo.flights import FEATURES, flights, months
 from mlport.drift.decisions import decide
-from mlport.monitoring import report
+from mlport.monitoring.reporting import report
 from mlport.monitoring.specs import MonitorSpec
 
 pytestmark = pytest.mark.browser

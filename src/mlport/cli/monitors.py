@@ -139,7 +139,7 @@ def _run(cli: Cli, monitor: Monitor) -> dict[str, Any]:
 
 
 def _said(reading: Reading) -> str:
-    from mlport.monitoring.messages import span
+    from mlport.monitoring.telling.messages import span
 
     return f"{span(reading.window)}: {reading.words or reading.drift}"
 
@@ -206,7 +206,7 @@ def report(cli: Cli, name: str, file: str, windows: int) -> None:
     check_file("--out", file, ".html")
     monitor = cli.client.monitors.get(name)
     with needing("reports", "a report"), cli.out.progress(f"report of {name}") as update:
-        from mlport.monitoring import report as pages
+        from mlport.monitoring.reporting import report as pages
 
         found = pages.gathered(monitor, windows=windows, say=update)
         update("writing")

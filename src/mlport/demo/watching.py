@@ -115,7 +115,7 @@ def _told(found: Retraining | None) -> Iterator[str]:
 
 
 def _report(monitor: Monitor, path: Path) -> Path:
-    from mlport.monitoring import report
+    from mlport.monitoring.reporting import report
 
     path.write_text(report.html(report.gathered(monitor)), encoding="utf-8")
     return path

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 from mlport.capabilities import Capability
 from mlport.errors import ConflictError, MlportError, UnsupportedError
 from mlport.journal import token_for
-from mlport.monitoring import decaying, measuring, news, windows
-from mlport.monitoring.policy import Wish, wish
+from mlport.monitoring import windows
+from mlport.monitoring.reading import decaying, measuring
 from mlport.monitoring.records import Reading, Retraining, Told
-from mlport.monitoring.retraining import Trainer
 from mlport.monitoring.specs import Event
 from mlport.monitoring.stored import Book, Known, Pending, Stored, told
+from mlport.monitoring.telling import news
+from mlport.monitoring.training.policy import Wish, wish
+from mlport.monitoring.training.retraining import Trainer
 from mlport.paging import each
 from mlport.spi import Measurement, Monitors, Watches, Window
 from mlport.state.lease import Lease, acquire
@@ -298,7 +300,7 @@ class Runner:
             self.book.change(self.name, lambda stored, event=event, rest=rest: _after(stored, event, rest))  # type: ignore[misc]
 
     def _told(self, monitor: Stored, event: Pending, place: int, about: Reading | Retraining) -> bool:
-        from mlport.monitoring import alerting
+        from mlport.monitoring.telling import alerting
 
         alert, error = monitor.spec.alerts[place], ""
         try:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from mlport import errors
 from mlport.emulation.authority import Authority
-from mlport.monitoring.alerting import HEADER, LEVELS, SECTION, addressee, message, send, slack
-from mlport.monitoring.messages import Message
 from mlport.monitoring.records import Column, Effect, Judged, Note, Reading, Retraining, Verdict
 from mlport.monitoring.specs import EVENTS, Alert, MonitorSpec
+from mlport.monitoring.telling.alerting import HEADER, LEVELS, SECTION, addressee, message, send, slack
+from mlport.monitoring.telling.messages import Message
 from mlport.spi import Window
 
 MAY = Window(datetime(2013, 5, 1, tzinfo=UTC), datetime(2013, 5, 8, tzinfo=UTC))

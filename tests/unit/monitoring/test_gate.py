@@ -15,9 +15,9 @@ from sklearn import metrics
 from mlport import Window
 from mlport.config import Objective
 from mlport.errors import SpecError
-from mlport.monitoring import gate
 from mlport.monitoring.records import Verdict
 from mlport.monitoring.specs import Gate, PerformanceSpec
+from mlport.monitoring.training import gate
 
 WINDOW = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
 TRIALS = 60

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from mlport.drift import compare
 from mlport.drift.decisions import decide
-from mlport.monitoring import report
-from mlport.monitoring.over_time import LEVELS, ranked
 from mlport.monitoring.records import Column, Effect, Note, Reading
+from mlport.monitoring.reporting import report
+from mlport.monitoring.reporting.over_time import LEVELS, ranked
 from mlport.monitoring.specs import Alert, MonitorSpec, RetrainPolicy
 from mlport.reports import heat
 from mlport.reports.blocks import Heading, Table
@@ -229,6 +229,6 @@ def test_a_maps_cells_are_as_many_as_its_levels_and_lie_within_it(levels: list[l
 
 
 def test_times_are_told_in_utc() -> None:
-    from mlport.monitoring.messages import moment
+    from mlport.monitoring.telling.messages import moment
 
     assert moment(datetime(2013, 5, 1, 2, tzinfo=UTC).astimezone()) == "2013-05-01 02:00"

@@ -21,9 +21,9 @@ from mlport import JobSpec, Monitor, Window, labels
 from mlport.costs.at_work.frozen import Frozen
 from mlport.errors import AmbiguousError, AuthenticationError, ConflictError, NotFoundError
 from mlport.jobs import Job
-from mlport.monitoring import decaying
+from mlport.monitoring.reading import decaying
 from mlport.monitoring.records import Retraining
-from mlport.monitoring.retraining import Trainer
+from mlport.monitoring.training.retraining import Trainer
 from mlport.spi import JobStatus
 
 TRAIN = """

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from mlport import MonitorSpec, Window
 from mlport.errors import SpecError
-from mlport.monitoring import news, windows
-from mlport.monitoring.measuring import lasting
-from mlport.monitoring.policy import held_out, new_rows, wish
+from mlport.monitoring import windows
+from mlport.monitoring.reading.measuring import lasting
 from mlport.monitoring.records import Column, Decay, Drift, Effect, Judged, Note, Phase, Reading, Retraining, Told, Verdict
 from mlport.monitoring.specs import EVENTS, RetrainPolicy
 from mlport.monitoring.stored import Known, Pending, Stored, _dump, _load
+from mlport.monitoring.telling import news
+from mlport.monitoring.training.policy import held_out, new_rows, wish
 from mlport.monitoring.watching import LOOKING, next_run
 from mlport.spi import Facts
 

@@ -19,7 +19,7 @@ from mlport import Monitor, Window, labels
 from mlport.agent import Agent, status
 from mlport.chores import Rota
 from mlport.errors import ConflictError, SpecError, UnavailableError
-from mlport.monitoring.decaying import labels_of
+from mlport.monitoring.reading.decaying import labels_of
 from mlport.spi import Measured, Measurement, Page, State
 from mlport.state.lease import acquire
 
@@ -251,14 +251,14 @@ def test_a_defect_of_ours_is_told_as_well_and_ends_no_watch(
         raise ZeroDivisionError("a defect")
 
     with monkeypatch.context() as patched:
-        patched.setattr("mlport.monitoring.measuring.taken", broken)
+        patched.setattr("mlport.monitoring.reading.measuring.taken", broken)
         found = monitor.run(place.today - DAY + SECOND)
     assert [(each.drift, each.error) for each in found] == [("unknown", "ZeroDivisionError: a defect")] * 2
     assert monitor.run(place.today - DAY + SECOND) == []
     assert events(monitor) == [(0, "failed")], "nothing was read since: it has not recovered"
     assert monitor.run()[0].drift == "no drift"
     with monkeypatch.context() as patched:
-        patched.setattr("mlport.monitoring.decaying.judge", broken)
+        patched.setattr("mlport.monitoring.reading.decaying.judge", broken)
         patched.setattr("mlport.monitoring.running.Runner._finish", lambda self, lease: broken())
         with pytest.raises(ZeroDivisionError):
             monitor.run()

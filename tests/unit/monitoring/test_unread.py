@@ -15,8 +15,8 @@ from aids.monitoring import DAY, MOVED, ROWS, Place, rows
 from mlport import Reading, Window, capture
 from mlport.capture.frames import Column
 from mlport.errors import ConflictError, NotFoundError, SpecError, UnsupportedError
-from mlport.monitoring.measuring import compare
-from mlport.monitoring.taking import taken
+from mlport.monitoring.reading.measuring import compare
+from mlport.monitoring.reading.taking import taken
 
 ANY = ()
 """Of a model without a signature: columns are what the requests say."""

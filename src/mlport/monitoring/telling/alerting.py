@@ -36,8 +36,8 @@ from mlport.errors import (
 )
 from mlport.http_session import agent
 from mlport.masking import HIDDEN, masked
-from mlport.monitoring.messages import Message, message
 from mlport.monitoring.specs import Alert, Event
+from mlport.monitoring.telling.messages import Message, message
 from mlport.waiting import retry
 
 __all__ = ["Message", "addressee", "message", "send"]
@@ -78,7 +78,7 @@ def send(alert: Alert, said: Message, *, sleep: Sleep = time.sleep) -> None:
         case "slack":
             _post(alert, said, slack(said), sleep)
         case "email":
-            from mlport.monitoring.mailing import mail
+            from mlport.monitoring.telling.mailing import mail
 
             mail(alert, said, sleep)
 

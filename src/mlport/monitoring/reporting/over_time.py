@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from mlport.monitoring.messages import measured, moment
 from mlport.monitoring.records import Column, Judged, Reading
+from mlport.monitoring.telling.messages import measured, moment
 from mlport.reports.blocks import Block, Cell, Chart, Fold, Points, Table, Text
 from mlport.reports.heat import CROSSED, Row, heat
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlport import labels as told
 from mlport.errors import SpecError
+from mlport.monitoring.reading.taking import ANSWERED, listening, rows_of
 from mlport.monitoring.records import Judged, Reading
-from mlport.monitoring.taking import ANSWERED, listening, rows_of
 from mlport.spi import Window
 
 if TYPE_CHECKING:

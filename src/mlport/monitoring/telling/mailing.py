@@ -12,9 +12,9 @@ from email.utils import format_datetime
 from urllib.parse import unquote
 
 from mlport.errors import AuthenticationError, ConfigError, InvalidRequestError, MlportError, UnavailableError
-from mlport.monitoring.alerting import ATTEMPTS, SECONDS, TRUST, Filled, Sleep, addressee, untrusted
-from mlport.monitoring.messages import Message
 from mlport.monitoring.specs import Alert
+from mlport.monitoring.telling.alerting import ATTEMPTS, SECONDS, TRUST, Filled, Sleep, addressee, untrusted
+from mlport.monitoring.telling.messages import Message
 from mlport.waiting import retry
 
 PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}

@@ -9,10 +9,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from mlport.errors import MlportError
-from mlport.monitoring.messages import deciding, judged, measured, moment, span
-from mlport.monitoring.over_time import WORDS, drift, performance, start
 from mlport.monitoring.records import Column, Judged, Reading, Retraining
+from mlport.monitoring.reporting.over_time import WORDS, drift, performance, start
 from mlport.monitoring.specs import MonitorSpec
+from mlport.monitoring.telling.messages import deciding, judged, measured, moment, span
 from mlport.reports.blocks import Amount, Block, Cell, Heading, Page, Points, Section, Table, Text
 from mlport.spi import Window
 
@@ -319,7 +319,7 @@ def _status(reading: Reading) -> str:
 
 
 def _rules(spec: MonitorSpec) -> Iterator[Block]:
-    from mlport.monitoring.alerting import addressee
+    from mlport.monitoring.telling.alerting import addressee
 
     k, n = spec.persistence
     thresholds = ", ".join(f"{name} {value:g}" for name, value in spec.thresholds.items()) or "those of mlport drift"

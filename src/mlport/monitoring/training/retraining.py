@@ -21,10 +21,11 @@ from mlport.capabilities import Capability
 from mlport.errors import AuthenticationError, BudgetError, ConflictError, MlportError, NotFoundError, PermissionDeniedError, UsageError
 from mlport.jobs import Job, again_later, secrets_of
 from mlport.journal import token_for
-from mlport.monitoring import decaying, gate
-from mlport.monitoring.policy import Wish, held_out
+from mlport.monitoring.reading import decaying
+from mlport.monitoring.reading.taking import ANSWERED, flat, listening, once
 from mlport.monitoring.records import Phase, Reading, Retraining, Verdict
-from mlport.monitoring.taking import ANSWERED, flat, listening, once
+from mlport.monitoring.training import gate
+from mlport.monitoring.training.policy import Wish, held_out
 from mlport.spi import EndpointState, State, Window
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from mlport.drift.decisions import ColumnDecision, Decision, Rule, Status, persistent
 from mlport.errors import NotFoundError, SpecError, UsageError
+from mlport.monitoring.reading.taking import Taken, taken
 from mlport.monitoring.records import Column, Drift, Effect, Note, Reading
-from mlport.monitoring.taking import Taken, taken
 from mlport.spi import Measured, Measurement, State, Window
 
 if TYPE_CHECKING:
     from mlport.client import Client
     from mlport.drift import Profile, Report
-    from mlport.monitoring.references import Reference
+    from mlport.monitoring.reading.references import Reference
     from mlport.monitoring.specs import MonitorSpec
     from mlport.monitoring.stored import Book, Stored
 
@@ -147,7 +147,7 @@ def _unknown(monitor: Stored, window: Window, at: datetime, found: Taken, why: s
 
 def _again(monitor: Stored) -> Any:
     """The reference itself, if it is a file here that has not changed since."""
-    from mlport.monitoring.references import identity
+    from mlport.monitoring.reading.references import identity
 
     uri = monitor.reference["uri"]
     try:

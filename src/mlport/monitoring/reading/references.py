@@ -145,7 +145,7 @@ def _watched(spec: MonitorSpec, known: Mapping[str, Kind], features: Sequence[st
 
 def _baseline(path: Path, spec: PerformanceSpec, objective: str | None) -> Measure | None:
     """The performance on the reference, where it has predictions and labels."""
-    from mlport.monitoring.decaying import baseline
+    from mlport.monitoring.reading.decaying import baseline
 
     table = _labelled(path, spec)
     return None if table is None else baseline(table, spec, spec.metric or objective)

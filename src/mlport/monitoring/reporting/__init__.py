@@ -1,0 +1,1 @@
+"""A monitor's report: readings over time, and the newest window in full."""

@@ -1,0 +1,1 @@
+"""Telling: what is worth it, in which words, and to whom."""
