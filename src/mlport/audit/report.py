@@ -56,15 +56,15 @@ def _number(found: Evaluation, severity: str) -> int:
     return sum(each.severity == severity for each in found.findings)
 
 
-def sections(found: Evaluation) -> list[Section]:
-    """Metrics, classes, mistakes, calibration, costs and slices: those that there are."""
+def sections(found: Evaluation, *, most: int | None = None) -> list[Section]:
+    """Metrics, classes, mistakes, calibration, costs and slices: those that there are. `most` columns are shown slice by slice; all if None."""
     made: tuple[tuple[str, Iterable[Block]], ...] = (
         ("Performance", _metrics(found)),
         ("Classes", _classes(found)),
         ("Calibration", () if found.calibration is None else _calibration(found.calibration)),
         ("Costs of mistakes", () if found.costs is None else _costs(found.costs)),
         ("Worst slices", _worst(found)),
-        ("All slices", _slices(found)),
+        ("All slices", _slices(found, most)),
     )
     return [Section(title, blocks) for title, each in made if (blocks := list(each))]
 
@@ -212,10 +212,21 @@ def _worst(found: Evaluation) -> Iterator[Block]:
         yield Points(made.notes)
 
 
-def _slices(found: Evaluation) -> Iterator[Block]:
-    for column, reports in found.slices.items():
-        if reports:
-            yield Fold(column, list(_column(found, column, reports)))
+def _slices(found: Evaluation, most: int | None) -> Iterator[Block]:
+    """The columns whose slices differ most, all or some; the others are counted."""
+    sliced = {column: reports for column, reports in found.slices.items() if reports}
+    shown = list(sliced) if most is None else sorted(sliced, key=lambda column: -_spread(found, sliced[column]))[:most]
+    for column in shown:
+        yield Fold(column, list(_column(found, column, sliced[column])))
+    if left := len(sliced) - len(shown):
+        yield Text(f"The slices of {count(left, 'other column')} differ less, and are left out.", "quiet")
+
+
+def _spread(found: Evaluation, reports: Sequence[SliceReport]) -> float:
+    """How far the best and the worst slice of a column are apart."""
+    drawn = _drawn_metric(found, reports)
+    known = [value for each in reports if drawn in each.metrics and (value := each.metrics[drawn].value) is not None]
+    return max(known) - min(known) if known else 0.0
 
 
 def _column(found: Evaluation, column: str, reports: Sequence[SliceReport]) -> Iterator[Block]:

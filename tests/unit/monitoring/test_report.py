@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from aids.pages import Element, Strict, assert_contained, rows, section
@@ -15,6 +16,8 @@ from aids.seasons import judged, reading, retrainings, season, wide, window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlport.audit import evaluate
+from mlport.decay import performance
 from mlport.drift import compare
 from mlport.drift.decisions import decide
 from mlport.monitoring.records import Column, Effect, Note, Reading
@@ -161,8 +164,14 @@ def test_two_hundred_columns_over_sixty_windows_with_the_newest_in_full_are_less
     again = compare(side(0), side(1))
     decision = decide(again)
     assert len(decision.drifted) == 200
-    text = report.html(found(wide(200, 60), compared=(again, decision)))
-    assert len(text.encode()) < 1_000_000
+    truth = RANDOM.integers(0, 2, 1000)
+    features = side(0).to_pandas()
+    evaluation = evaluate(truth, np.clip(0.3 * truth + 0.7 * RANDOM.random(1000), 0, 1), slices=features, pairs=False)
+    days = pd.date_range("2026-01-01", periods=60, tz="UTC").repeat(50)
+    asked = {"provider_id": range(3000), "row": 0, "time": days, "prediction": RANDOM.random(3000), "label": RANDOM.integers(0, 2, 3000)}
+    decayed = performance(pd.DataFrame({**asked, "labelled_at": days}), reference=0.7, every="1d")
+    text = report.html(found(wide(200, 60), compared=(again, decision), evaluation=evaluation, performance=decayed))
+    assert len(text.encode()) < 1_000_000, len(text.encode())
     tree = Strict(text).root
     assert "200 of 200 columns drifted in at least one of 60 windows" in tree.all("figure")[0].text
     assert "The other 160 columns" in [each.text for each in tree.all("summary")]

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WINDOWS = 60
 """The newest windows that a page is made of, unless said otherwise."""
-DETAILED = 60
+DETAILED = 50
 """Columns of the newest window that get a picture and all readings."""
+SLICED = 8
+"""Columns whose slices are shown one by one."""
 LISTED = 30
 """Windows in a list of what is not known."""
 
@@ -246,7 +248,7 @@ def _errors(found: Found) -> Iterator[Block]:
     if found.evaluation is not None:
         from mlport.audit.report import sections
 
-        yield from _parts(sections(found.evaluation))
+        yield from _parts(sections(found.evaluation, most=SLICED))
 
 
 def _parts(sections: Sequence[Section]) -> Iterator[Block]:
