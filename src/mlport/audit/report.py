@@ -225,7 +225,9 @@ def _slices(found: Evaluation, most: int | None) -> Iterator[Block]:
 def _spread(found: Evaluation, reports: Sequence[SliceReport]) -> float:
     """How far the best and the worst slice of a column are apart."""
     drawn = _drawn_metric(found, reports)
-    known = [value for each in reports if drawn in each.metrics and (value := each.metrics[drawn].value) is not None]
+    known = (
+        [] if drawn is None else [value for each in reports if drawn in each.metrics and (value := each.metrics[drawn].value) is not None]
+    )
     return max(known) - min(known) if known else 0.0
 
 
