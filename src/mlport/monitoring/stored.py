@@ -16,6 +16,7 @@ from mlport.errors import ConflictError, NotFoundError
 from mlport.monitoring.records import Reading, Retraining, plain
 from mlport.monitoring.specs import Event, MonitorSpec
 from mlport.spi import ABSENT, Facts, Json, StateStore
+from mlport.state.swap import changed
 
 if TYPE_CHECKING:
     from mlport.drift import Profile
@@ -123,16 +124,9 @@ class Book:
         Raises:
             NotFoundError: it was deleted.
         """
-        while True:
-            now, version = self._look(name)
-            changed = change(now)
-            if changed is None:
-                return None
-            try:
-                self._store.put(f"{MONITORS}{name}", _dump(changed), expect=version)
-            except ConflictError:
-                continue
-            return changed
+        return changed(
+            lambda: self._look(name), lambda found, version: self._store.put(f"{MONITORS}{name}", _dump(found), expect=version), change
+        )
 
     def remove(self, name: str) -> None:
         """Remove a monitor with its readings and retrainings; an absent one is fine."""

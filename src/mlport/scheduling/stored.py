@@ -21,6 +21,7 @@ from mlport.errors import ConflictError, NotFoundError, UsageError
 from mlport.scheduling.deciding import firings, starts
 from mlport.specs import ScheduleSpec
 from mlport.spi import ABSENT, TOKEN, Facts, Firing, Json, Page, Plan, Query, ScheduleRecord, ScheduleState, StateStore
+from mlport.state.swap import changed
 
 SCHEDULES, FIRINGS = "schedules/", "schedule-firings/"
 FIRINGS_KEPT = 1000
@@ -81,16 +82,9 @@ class Book:
         Raises:
             NotFoundError: it was deleted.
         """
-        while True:
-            now, version = self._look(name)
-            changed = change(now)
-            if changed is None:
-                return None
-            try:
-                self._store.put(f"{SCHEDULES}{name}", _dump(changed), expect=version)
-            except ConflictError:
-                continue
-            return changed
+        return changed(
+            lambda: self._look(name), lambda found, version: self._store.put(f"{SCHEDULES}{name}", _dump(found), expect=version), change
+        )
 
     def remove(self, name: str) -> None:
         """Remove a schedule and its firings; an absent one is fine."""
