@@ -84,7 +84,7 @@ class VertexEndpoints:
             "" if "@" in served else served,
         )
         self._deployed.put(endpoint, deployed_id(token, asked.deployment_name), known)
-        return self._operation(self._sagas.begin(Note(token, plan.kind, endpoint, steps, result=endpoint)))
+        return self._sagas.begin(Note(token, plan.kind, endpoint, steps, result=endpoint)).operation
 
     def _step(self, request: Request, endpoint: str, body: Json) -> Step:
         if request.call == CREATE:
@@ -106,11 +106,7 @@ class VertexEndpoints:
 
     def find(self, token: str) -> Operation | None:
         note = self._sagas.find(token)
-        return self._operation(note) if note and note.kind in KINDS else None
-
-    @staticmethod
-    def _operation(note: Note) -> Operation:
-        return Operation(note.id, note.kind, note.target)
+        return note.operation if note and note.kind in KINDS else None
 
     def facts(self, spec: Spec) -> Json:
         """What a plan asks: with which container the version is registered; for runtime `build` what its image is made of."""
@@ -165,12 +161,12 @@ class VertexEndpoints:
         record = self._record(endpoint) if endpoint else None
         found_there = next((each for each in record.deployments if each.name == deployment), None) if record else None
         if record is None or found_there is None or endpoint is None:
-            return self._operation(self._sagas.begin(Note(token, "undeploy", name, ())))
+            return self._sagas.begin(Note(token, "undeploy", name, ())).operation
         if found_there.percent:
             hint = "delete the endpoint instead" if len(record.deployments) == 1 else "give its traffic to others first"
             raise ConflictError(f"deployment {deployment!r} of {name!r} has {found_there.percent} % of the traffic", hint=hint)
         out = Step("endpoints.undeployModel", endpoint_name(self._parent, name), {"deployedModelId": found_there.native_name})
-        return self._operation(self._sagas.begin(Note(token, "undeploy", name, (out, *self._copies(endpoint, found_there.native_name)))))
+        return self._sagas.begin(Note(token, "undeploy", name, (out, *self._copies(endpoint, found_there.native_name)))).operation
 
     def delete(self, name: str, *, token: str) -> Operation:
         """Take every deployment out, those with traffic last, then remove the endpoint. An absent endpoint is fine."""
@@ -181,7 +177,7 @@ class VertexEndpoints:
             Builds(self._api).cancel_of(name)
         endpoint = self._look(name)
         if endpoint is None:
-            return self._operation(self._sagas.begin(Note(token, "delete", name, ())))
+            return self._sagas.begin(Note(token, "delete", name, ())).operation
         resource = endpoint_name(self._parent, name)
         split = endpoint.get("trafficSplit", {})
         ids = sorted((each["id"] for each in endpoint.get("deployedModels", ())), key=lambda number: split.get(number, 0))
@@ -190,9 +186,7 @@ class VertexEndpoints:
         )
         out = (Step("endpoints.undeployModel", resource, {"deployedModelId": number}) for number in ids)
         copies = self._copies(endpoint, *ids)
-        return self._operation(
-            self._sagas.begin(Note(token, "delete", name, (*silenced, *out, Step("endpoints.delete", resource), *copies)))
-        )
+        return self._sagas.begin(Note(token, "delete", name, (*silenced, *out, Step("endpoints.delete", resource), *copies))).operation
 
     def _copies(self, endpoint: Json, *numbers: str) -> tuple[Step, ...]:
         """The steps that remove what was made for these deployments alone."""

@@ -61,7 +61,7 @@ class VertexMonitors:
             Step("schedules.create", self._parent, bodies[SCHEDULE]),
         )
         try:
-            return self._operation(self._sagas.begin(Note(token, "monitor", plan.name, steps, result=plan.name)))
+            return self._sagas.begin(Note(token, "monitor", plan.name, steps, result=plan.name)).operation
         except AmbiguousError:
             raise
         except MlportError:
@@ -72,9 +72,9 @@ class VertexMonitors:
         """What the token began, if it goes on or has come to something that is still there; what has not is begun anew."""
         note = self._sagas.find(token)
         if note is None or not note.ended:
-            return self._operation(note) if note else None
+            return note.operation if note else None
         if not (note.failed or note.undone) and self._look(name) is not None:
-            return self._operation(note)
+            return note.operation
         self._sagas.forget(token)
         return None
 
@@ -107,11 +107,7 @@ class VertexMonitors:
 
     def find(self, token: str) -> Operation | None:
         note = self._sagas.find(token)
-        return self._operation(note) if note and note.kind in KINDS else None
-
-    @staticmethod
-    def _operation(note: Note) -> Operation:
-        return Operation(note.id, note.kind, note.target)
+        return note.operation if note and note.kind in KINDS else None
 
     def delete(self, name: str, *, token: str) -> Operation:
         """Remove the monitor with its schedules and jobs, then the reference and what was written beside it.
@@ -129,7 +125,7 @@ class VertexMonitors:
             steps = [Step("modelMonitors.delete", self._name(name), query={"force": True})]
         folders = (folder_of(self._api.config, each) for each in sorted(tokens))
         steps += [Step(FILES, folder) for folder in folders if any(self._api.objects.list(folder))]
-        return self._operation(self._sagas.begin(Note(token, "monitor-delete", name, tuple(steps), result=name)))
+        return self._sagas.begin(Note(token, "monitor-delete", name, tuple(steps), result=name)).operation
 
     # ---------------------------------------------------------------- looking
 

@@ -20,7 +20,7 @@ from mlport.errors import (
     MlportError,
     NotFoundError,
 )
-from mlport.spi import ABSENT, Json, OperationStatus, State, StateStore, Versioned
+from mlport.spi import ABSENT, Json, Operation, OperationStatus, State, StateStore, Versioned
 from mlport_vertex.config import VertexConfig
 from mlport_vertex.google.api import VertexApi
 from mlport_vertex.google.errors import Refusal
@@ -63,6 +63,10 @@ class Note:
     def id(self) -> str:
         """The operation's id: enough to go on with it from any process."""
         return f"{self.kind}/{self.target}/{self.token}"
+
+    @property
+    def operation(self) -> Operation:
+        return Operation(self.id, self.kind, self.target)
 
     @property
     def ended(self) -> bool:

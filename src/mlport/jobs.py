@@ -18,7 +18,7 @@ from mlport.errors import AmbiguousError, JobFailedError, MlportError, NotFoundE
 from mlport.journal import token_for, unrecorded
 from mlport.paging import each
 from mlport.spi import Artifact, Facts, InputFact, JobResult, JobStatus, Plan, Query, Recalls, State
-from mlport.transfer import is_url, local_path
+from mlport.transfer import absolute
 from mlport.waiting import delays, wait_until
 
 if TYPE_CHECKING:
@@ -284,9 +284,9 @@ def located(spec: JobSpec | BatchSpec) -> JobSpec | BatchSpec:
     from mlport.specs import BatchSpec
 
     if isinstance(spec, BatchSpec):
-        return spec.model_copy(update={"input": _located(spec.input), "output": _located(spec.output)})
+        return spec.model_copy(update={"input": absolute(spec.input), "output": absolute(spec.output)})
     source = str(Path(spec.source).absolute()) if spec.source else None
-    return spec.model_copy(update={"inputs": {name: _located(uri) for name, uri in spec.inputs.items()}, "source": source})
+    return spec.model_copy(update={"inputs": {name: absolute(uri) for name, uri in spec.inputs.items()}, "source": source})
 
 
 @contextmanager
@@ -313,10 +313,6 @@ def _require_entrypoint(spec: JobSpec, bundle: Bundle | None) -> None:
             f"JobSpec.entrypoint: {script!r} is not in the source {spec.source or '(none given)'}",
             hint=f"did you mean {near[0]!r}?" if near else f"the source holds: {', '.join(held[:10]) or 'nothing'}",
         )
-
-
-def _located(uri: str) -> str:
-    return uri if is_url(uri) else str(local_path(uri).expanduser().absolute())
 
 
 def secrets_of(spec: JobSpec | BatchSpec) -> dict[str, str]:

@@ -15,7 +15,7 @@ from mlport.journal import token_for
 from mlport.operations import finish
 from mlport.paging import each
 from mlport.spi import Facts, ModelRecord, Operation, Plan, Query, VersionRecord
-from mlport.transfer import is_url, local_path
+from mlport.transfer import absolute, is_url, local_path
 
 if TYPE_CHECKING:
     from mlport.client import Client
@@ -148,7 +148,7 @@ class Models:
             lineage, expected = {**from_job.lineage, "output": output}, found.digest
         else:
             _require_trust(str(path), trust)
-            spec = ModelSpec(name=name, path=_located(str(path)), tags=dict(tags or {}), description=description)
+            spec = ModelSpec(name=name, path=absolute(str(path)), tags=dict(tags or {}), description=description)
             lineage, expected = {"path": spec.path, "trusted_by": self._client.config.owner}, None
         plan = self._plan(spec, {**lineage, **({"because": dict(because)} if because else {})}, expected)
         version = self._once(plan, key, _natural_key(spec, from_job))
@@ -275,10 +275,6 @@ def _require_trust(path: str, trust: bool) -> None:
             f"{path} comes from outside this profile's registry and jobs, and loading a model runs its code",
             hint="read what it holds; then pass trust=True (--trust on the command line)",
         )
-
-
-def _located(path: str) -> str:
-    return path if is_url(path) else str(local_path(path).expanduser().absolute())
 
 
 def _is_version(text: str) -> bool:

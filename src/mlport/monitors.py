@@ -385,14 +385,11 @@ def _record(client: Client, stored: Stored) -> MonitorRecord:
 def _located(spec: MonitorSpec) -> MonitorSpec:
     """The same with absolute paths."""
     from mlport.jobs import located
-    from mlport.transfer import is_url, local_path
+    from mlport.transfer import absolute
 
-    def at(uri: str) -> str:
-        return uri if is_url(uri) else str(local_path(uri).expanduser().absolute())
-
-    changed: dict[str, Any] = {"reference": at(spec.reference)}
+    changed: dict[str, Any] = {"reference": absolute(spec.reference)}
     if spec.labels_from is not None:
-        changed["labels_from"] = at(spec.labels_from)
+        changed["labels_from"] = absolute(spec.labels_from)
     if spec.retrain is not None:
         changed["retrain"] = spec.retrain.model_copy(update={"job": located(spec.retrain.job)})
     return spec.model_copy(update=changed)

@@ -45,6 +45,11 @@ def local_path(text: str) -> Path:
     return Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(text)
 
 
+def absolute(text: str) -> str:
+    """A URL as it is, a path as an absolute one."""
+    return text if is_url(text) else str(local_path(text).expanduser().absolute())
+
+
 RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 
 

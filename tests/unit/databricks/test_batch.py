@@ -5,17 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
-from aids.databricks.account import Account
 
 import mlport
 from mlport import BatchSpec, ModelRef
 from mlport_databricks.session import DatabricksSession
-
-
-@pytest.fixture(scope="module")
-def client(account: Account) -> mlport.Client:
-    return account()
 
 
 def rows(folder: Path) -> Path:

@@ -45,11 +45,6 @@ CONFIG = "PUT /api/2.0/serving-endpoints/*/config"
 
 
 @pytest.fixture(scope="module")
-def client(account: Account) -> mlport.Client:
-    return account()
-
-
-@pytest.fixture(scope="module")
 def versions(client: mlport.Client, classifier: Path) -> list[ModelVersion]:
     return [client.models.register("delays", classifier, trust=True) for _ in range(2)]
 

@@ -37,18 +37,6 @@ sys.exit(0 if count == 2 else 4)
 """
 
 
-@pytest.fixture(scope="module")
-def client(account: Account) -> mlport.Client:
-    return account()
-
-
-@pytest.fixture
-def session(client: mlport.Client) -> DatabricksSession:
-    found = client.session
-    assert isinstance(found, DatabricksSession)
-    return found
-
-
 @pytest.fixture(autouse=True)
 def no_faults(emulator: Ready) -> Iterator[None]:
     yield

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aids.databricks.account import Account
 from aids.databricks.place import call, set_faults
 
 import mlport
@@ -36,11 +35,6 @@ from mlport_databricks.notes import Notes
 from mlport_databricks.registry.registering import LONGEST_RECORD, LOOKED_FOR, Registrations, versions_of
 
 CREATE = "POST /api/2.0/mlflow/unity-catalog/model-versions/create"
-
-
-@pytest.fixture(scope="module")
-def client(account: Account) -> mlport.Client:
-    return account()
 
 
 @pytest.fixture

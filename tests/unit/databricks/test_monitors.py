@@ -39,18 +39,6 @@ MONITORS = "/api/data-quality/v1/monitors"
 
 
 @pytest.fixture(scope="module")
-def client(account: Account) -> mlport.Client:
-    return account()
-
-
-@pytest.fixture
-def session(client: mlport.Client) -> DatabricksSession:
-    found = client.session
-    assert isinstance(found, DatabricksSession)
-    return found
-
-
-@pytest.fixture(scope="module")
 def sent() -> list[Json]:
     """120 rows: x0 is shifted, x1 and the share of missing values are not, carriers are others than in the reference."""
     random = np.random.default_rng(5)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aids.databricks.account import Account
 from aids.databricks.place import set_faults
 
 import mlport
@@ -18,18 +17,6 @@ from mlport.spi import Json, Query, ScheduleState
 from mlport_databricks.session import DatabricksSession
 
 CREATE = "POST */api/2.2/jobs/create"
-
-
-@pytest.fixture(scope="module")
-def client(account: Account) -> mlport.Client:
-    return account()
-
-
-@pytest.fixture
-def session(client: mlport.Client) -> DatabricksSession:
-    found = client.session
-    assert isinstance(found, DatabricksSession)
-    return found
 
 
 @pytest.fixture(autouse=True)

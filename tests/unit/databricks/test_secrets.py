@@ -36,11 +36,6 @@ sys.exit(0 if again else 4)
 """
 
 
-@pytest.fixture(scope="module")
-def client(account: Account) -> mlport.Client:
-    return account()
-
-
 @pytest.fixture(autouse=True)
 def no_faults(emulator: Ready) -> Iterator[None]:
     yield

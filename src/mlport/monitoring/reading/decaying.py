@@ -229,7 +229,7 @@ def reference_of(client: Client, monitor: Stored) -> Measure | float | None:
 def baseline(table: pa.Table, spec: PerformanceSpec, metric: str | None) -> Measure | None:
     """The metric of rows with predictions and labels, None where there is none such."""
     from mlport.audit.tables import frame
-    from mlport.decay.captured import Answer, plain_labels, predictions  # fmt: skip
+    from mlport.decay.captured import Answer, plain_labels, predictions
     from mlport.decay.captured import judge as judged
     from mlport.decay.measures import measure, metric_for, unfit
 

@@ -128,8 +128,9 @@ def of_provider(monitor: Stored, found: Measurement, at: datetime, by: str) -> R
 def _measured(name: str, said: Sequence[Measured]) -> Column:
     effects = tuple(Effect(each.metric, each.value, each.threshold, None, bool(each.alarm)) for each in said)
     if any(each.alarm for each in said):
-        reasons = [f"{each.metric} {each.value:.3g} is beyond {each.threshold:g}" for each in said if each.alarm and None not in (each.value, each.threshold)]  # fmt: skip
-        return Column(name, "drift", "moderate", effects=effects, reasons=tuple(reasons))
+        known = [each for each in effects if each.over and each.value is not None and each.threshold is not None]
+        reasons = tuple(f"{each.metric} {each.value:.3g} is beyond {each.threshold:g}" for each in known)
+        return Column(name, "drift", "moderate", effects=effects, reasons=reasons)
     if all(each.alarm is None for each in said):
         return Column(name, "unknown", effects=effects, reasons=tuple(each.reason for each in said if each.reason))
     return Column(name, "no drift", effects=effects)

@@ -62,7 +62,7 @@ def read(spec: MonitorSpec, features: Sequence[str] | None, objective: str | Non
         except UsageError as error:
             raise SpecError(f"{FIELD}: {error.message}", hint=error.hint) from error
         baseline = _baseline(path, spec.performance, objective) if whole is None and "decay" in spec.watch else None
-        return Reference(found, spec.reference, identity(path), {name: columns[name] for name in columns}, baseline)
+        return Reference(found, spec.reference, identity(path), columns, baseline)
 
 
 def table(reference: Reference, path: Path) -> Path:
@@ -108,13 +108,11 @@ def identity(path: Path) -> str:
 
 
 def _kinds(path: Path) -> Iterator[tuple[str, Kind]]:
-    import pyarrow.types as types
-
+    from mlport.dialects import kind_of
     from mlport.drift import ingest
 
     for each in ingest.source(path, "the reference").schema:
-        number = types.is_integer(each.type) or types.is_floating(each.type) or types.is_decimal(each.type)
-        yield each.name, "number" if number else "category"
+        yield each.name, kind_of(each)
 
 
 def _kinds_of(found: Profile) -> Iterator[tuple[str, Kind]]:
